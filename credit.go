@@ -52,7 +52,7 @@ func ParseCredit(s string) (Credit, error) {
 
 // String writes the amount in credits, exactly, without trailing zeros: "12.5".
 func (c Credit) String() string {
-	u := uint64(c)
+	u := uint64(c) //nolint:gosec // its two's complement is negated below
 	sign := ""
 	if c < 0 {
 		u, sign = -u, "-"

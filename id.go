@@ -10,7 +10,7 @@ import (
 // IDLen is the length of an ID in characters.
 const IDLen = 26
 
-var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
 
 // NewID makes a UUIDv7 (RFC 9562: 48 bits of milliseconds, then random bits)
 // written in base32hex, so that IDs sort by the time they were made. Ordered
@@ -18,9 +18,9 @@ var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 func NewID(now time.Time) string {
 	var b [16]byte
 	_, _ = rand.Read(b[6:]) // never fails (crypto/rand)
-	ms := uint64(now.UnixMilli())
-	binary.BigEndian.PutUint16(b[0:], uint16(ms>>32))
-	binary.BigEndian.PutUint32(b[2:], uint32(ms))
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(b[:6], ms[2:])
 	b[6] = b[6]&0x0f | 0x70
 	b[8] = b[8]&0x3f | 0x80
 	var out [IDLen]byte

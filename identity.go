@@ -17,7 +17,7 @@ const (
 	RoleOwner   Role = "owner"   // also manages admins
 )
 
-var roles = []Role{RoleUser, RoleSupport, RoleFinance, RoleAdmin, RoleOwner}
+var roles = []Role{RoleUser, RoleSupport, RoleFinance, RoleAdmin, RoleOwner} //nolint:gochecknoglobals // a constant list
 
 // Roles lists the roles, lowest first.
 func Roles() []Role { return slices.Clone(roles) }
@@ -26,8 +26,8 @@ func Roles() []Role { return slices.Clone(roles) }
 func (r Role) Valid() bool { return slices.Contains(roles, r) }
 
 // AtLeast reports whether the role includes another.
-func (r Role) AtLeast(min Role) bool {
-	return slices.Index(roles, r) >= slices.Index(roles, min) && r.Valid() && min.Valid()
+func (r Role) AtLeast(other Role) bool {
+	return slices.Index(roles, r) >= slices.Index(roles, other) && r.Valid() && other.Valid()
 }
 
 // User is a person with an account.

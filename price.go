@@ -134,7 +134,7 @@ func (p *Price) Cost(u *Usage, began time.Time) (Credit, error) {
 	const perMillion = 1_000_000
 	add(u.WebSearches*perMillion, nil, r.WebSearch)
 	add(perMillion, nil, r.Request)
-	if !ok || !s.times(uint64(p.percentAt(began))) {
+	if !ok || !s.times(uint64(p.percentAt(began))) { //nolint:gosec // Seal let no negative one in
 		return 0, ErrOverflow
 	}
 	return s.divCeil(100 * perMillion)
