@@ -1,0 +1,119 @@
+// Package storetest runs tests of the store on every database there is:
+// SQLite always, MySQL where JIMU_TEST_MYSQL and PostgreSQL where
+// JIMU_TEST_POSTGRES give the address of a server on which databases may be
+// made and dropped (scripts/services starts both). In CI none may be missing.
+package storetest
+
+import (
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib" // makes and drops databases
+
+	"github.com/jimu-ai/jimu"
+	"github.com/jimu-ai/jimu/internal/store"
+)
+
+// Each runs f for each database, on a fresh one that is dropped afterwards.
+// Open opens it; called again it opens a second replica of it, with a data
+// folder of its own. SQLite has no replicas (see [Replicas]): there a second
+// call fails the test. What open returned is closed at the end of f.
+func Each(t *testing.T, f func(t *testing.T, open func() *store.Store)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		opened := false
+		f(t, func() *store.Store {
+			t.Helper()
+			if opened {
+				t.Fatal("SQLite is for one process: ask storetest.Replicas first")
+			}
+			opened = true
+			return Open(t, "")
+		})
+	})
+	for _, db := range []struct{ name, env string }{{"mysql", "JIMU_TEST_MYSQL"}, {"postgres", "JIMU_TEST_POSTGRES"}} {
+		t.Run(db.name, func(t *testing.T) {
+			address := Fresh(t, db.env)
+			f(t, func() *store.Store { t.Helper(); return Open(t, address) })
+		})
+	}
+}
+
+// Replicas reports whether a second process can work on the same database.
+func Replicas(s *store.Store) bool { return s.Main.Dialect() != store.SQLite }
+
+// Open opens a store in a new data folder and closes it when the test ends.
+// An empty address means SQLite.
+func Open(t testing.TB, address string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Options{Data: t.TempDir(), Database: address})
+	if err != nil {
+		t.Fatalf("opening the store: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+	})
+	return s
+}
+
+// Fresh makes a database on the server whose address the environment variable
+// holds, drops it when the test ends, and returns its address. Without a
+// server the test is skipped, and in CI it fails.
+func Fresh(t testing.TB, env string) string {
+	t.Helper()
+	server := os.Getenv(env) //nolint:forbidigo // the only way to tell tests of a server
+	if server == "" {
+		if os.Getenv("CI") == "true" { //nolint:forbidigo // as above
+			t.Fatalf("%s is not set: run the tests through scripts/services run", env)
+		}
+		t.Skipf("%s is not set; scripts/services run go test … sets it", env)
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatalf("%s: %v", env, err)
+	}
+	name := "jimu_test_" + jimu.NewID(time.Now())
+	admin := connect(t, u)
+	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("making a database: %v", err)
+	}
+	t.Cleanup(func() {
+		admin := connect(t, u)
+		if _, err := admin.Exec("DROP DATABASE " + name); err != nil { //nolint:noctx // the test's context is over
+			t.Errorf("dropping the database: %v", err)
+		}
+		if err := admin.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func connect(t testing.TB, u *url.URL) *sql.DB {
+	t.Helper()
+	driver, dsn := "pgx", u.String()
+	if u.Scheme == "mysql" {
+		cfg := mysql.NewConfig()
+		cfg.Net, cfg.Addr, cfg.User = "tcp", u.Host, u.User.Username()
+		cfg.Passwd, _ = u.User.Password()
+		cfg.DBName = strings.TrimPrefix(u.Path, "/")
+		driver, dsn = "mysql", cfg.FormatDSN()
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(fmt.Errorf("connecting to the test server: %w", err))
+	}
+	return db
+}
