@@ -137,7 +137,7 @@ func TestTxIsolation(t *testing.T) {
 		if _, err := stores[0].Main.Exec(ctx, "INSERT INTO revisions (name, rev) VALUES (?, 0), (?, 0)", "a", "b"); err != nil {
 			t.Fatal(err)
 		}
-		const workers, rounds = 6, 15
+		const workers, rounds = 6, 8
 		var wg sync.WaitGroup
 		for w := range workers {
 			wg.Go(func() {

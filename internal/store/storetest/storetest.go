@@ -97,8 +97,9 @@ func Fresh(t testing.TB, env string) string {
 	if err := admin.Close(); err != nil {
 		t.Fatal(err)
 	}
-	u.Path = "/" + name
-	return u.String()
+	fresh := *u
+	fresh.Path = "/" + name
+	return fresh.String()
 }
 
 func connect(t testing.TB, u *url.URL) *sql.DB {
