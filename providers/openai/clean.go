@@ -1,0 +1,66 @@
+package openai
+
+import (
+	"strings"
+	"unicode"
+)
+
+const (
+	longestText = 300 // bytes of an upstream's words that are kept
+	longestWord = 24  // a longer word of letters and digits may be a key
+)
+
+// clean makes an upstream's words fit to be seen: without keys, addresses,
+// account numbers and control characters, and not too long.
+func clean(s string) string {
+	if s == "" {
+		return ""
+	}
+	if len(s) > 4*longestText {
+		s = s[:4*longestText]
+	}
+	var out strings.Builder
+	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }) {
+		if out.Len()+len(w) > longestText {
+			break
+		}
+		if out.Len() > 0 {
+			out.WriteByte(' ')
+		}
+		if telling(w) {
+			w = "***"
+		}
+		out.WriteString(w)
+	}
+	return out.String()
+}
+
+// telling reports whether a word may tell a key, an address or an account.
+func telling(w string) bool {
+	if strings.Contains(w, "://") || strings.Contains(w, "@") {
+		return true
+	}
+	low := strings.ToLower(strings.TrimLeft(w, "\"'`(["))
+	for _, p := range [...]string{"sk-", "sk_", "org-", "proj_", "proj-", "www.", "ak-", "bce-v3/"} {
+		if strings.HasPrefix(low, p) {
+			return true
+		}
+	}
+	run, digits, dots := 0, 0, 0
+	for _, r := range w {
+		switch {
+		case r >= '0' && r <= '9':
+			run, digits = run+1, digits+1
+		case r < 0x80 && (unicode.IsLetter(r) || r == '-' || r == '_' || r == '*'):
+			run++
+		case r == '.' || r == ':':
+			dots++
+		default:
+			run, digits = 0, 0
+		}
+		if run >= longestWord && digits > 0 {
+			return true
+		}
+	}
+	return dots >= 3 && digits >= 4 // an IP address
+}
