@@ -1,6 +1,5 @@
 -- lower_name is the name in lower case: what makes names unique and is looked
--- up at sign-in. password is a PHC hash, or '' where there is none. limits is
--- JSON.
+-- up at sign-in. password is a PHC hash.
 CREATE TABLE users (
 	id {id} NOT NULL PRIMARY KEY,
 	name {name} NOT NULL,
@@ -8,7 +7,6 @@ CREATE TABLE users (
 	role {id} NOT NULL,
 	password {text} NOT NULL,
 	disabled {int} NOT NULL,
-	limits {text} NOT NULL,
 	created_at {int} NOT NULL
 ) {table}
 --;
@@ -19,13 +17,10 @@ CREATE TABLE sessions (
 	hash {id} NOT NULL PRIMARY KEY,
 	user_id {id} NOT NULL,
 	created_at {int} NOT NULL,
-	seen_at {int} NOT NULL,
-	expires_at {int} NOT NULL
+	seen_at {int} NOT NULL
 ) {table clustered}
 --;
 CREATE INDEX sessions_user ON sessions (user_id)
---;
-CREATE INDEX sessions_expiry ON sessions (expires_at)
 --;
 -- hash is the SHA-256 of the key, in hexadecimal. models and limits are JSON.
 -- A key with a spend_limit (nano-credits) has a row of its ID in budgets.
