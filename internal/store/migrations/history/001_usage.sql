@@ -1,0 +1,38 @@
+-- One row for each model request. Request IDs sort by time. counts is the
+-- usage as JSON; durations are in microseconds, first_us 0 is no event at all;
+-- cost is in nano-credits.
+CREATE TABLE usage_rows (
+	request {id} NOT NULL PRIMARY KEY,
+	began_at {int} NOT NULL,
+	user_id {id} NOT NULL,
+	key_id {id} NOT NULL,
+	op {id} NOT NULL,
+	model {name} NOT NULL,
+	flags {int} NOT NULL,
+	state {id} NOT NULL,
+	code {id} NOT NULL,
+	upstream {name} NOT NULL,
+	in_tokens {int} NOT NULL,
+	out_tokens {int} NOT NULL,
+	cost {int} NOT NULL,
+	price {id} NOT NULL,
+	first_us {int} NOT NULL,
+	took_us {int} NOT NULL,
+	counts {text} NOT NULL
+) {table clustered}
+--;
+CREATE INDEX usage_rows_user ON usage_rows (user_id, request)
+--;
+-- One row for each call to an upstream.
+CREATE TABLE attempts (
+	request {id} NOT NULL,
+	seq {int} NOT NULL,
+	upstream {name} NOT NULL,
+	upstream_key {int} NOT NULL,
+	model {name} NOT NULL,
+	fault {int} NOT NULL,
+	status {int} NOT NULL,
+	code {name} NOT NULL,
+	took_us {int} NOT NULL,
+	PRIMARY KEY (request, seq)
+) {table clustered}

@@ -1,0 +1,347 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jimu-ai/jimu"
+)
+
+// Usage holds one row for each model request, and one for each attempt at an
+// upstream. It is history, not money: what was charged is in the ledger.
+type Usage struct{ db *DB }
+
+// NewUsage gives access to the usage rows.
+func NewUsage(s *Store) *Usage { return &Usage{s.History} }
+
+// What the columns of a text take.
+const (
+	maxKey  = 190 // bytes of a {key}, characters of a {name}
+	maxText = 64  // bytes of an {id}
+)
+
+const (
+	flagStream = 1 << iota
+	flagQuarantined
+)
+
+const (
+	usageCols   = 17
+	attemptCols = 9
+)
+
+// Insert writes records, and the attempts in them. A record that is there
+// already, by its request ID, stays as it is.
+func (u *Usage) Insert(ctx context.Context, records []*jimu.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	rows := make([]any, 0, usageCols*len(records))
+	var attempts []any
+	for _, r := range records {
+		rows = appendRecord(rows, r)
+		for i := range r.Attempts {
+			attempts = appendAttempt(attempts, r.Request, i, &r.Attempts[i])
+		}
+	}
+	return u.db.Tx(ctx, func(tx *Tx) error {
+		_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
+			in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Insert(ctx, `INSERT INTO attempts (request, seq, upstream, upstream_key, model, fault, status, code, took_us)
+			VALUES {values} {ignore (request, seq)}`, attemptCols, attempts)
+		return err
+	})
+}
+
+func appendRecord(dst []any, r *jimu.Record) []any {
+	var flags int64
+	if r.Stream {
+		flags |= flagStream
+	}
+	if r.Quarantined {
+		flags |= flagQuarantined
+	}
+	return append(dst, r.Request, r.At.UnixMicro(), ascii(r.User), ascii(r.Key), ascii(string(r.Op)), fit(r.Model), flags,
+		ascii(r.State), ascii(string(r.Code)), fit(r.Upstream), r.Usage.In(), r.Usage.Out(), int64(r.Cost),
+		ascii(r.Price), r.First.Microseconds(), r.Took.Microseconds(), string(appendUsage(make([]byte, 0, 128), &r.Usage)))
+}
+
+func appendAttempt(dst []any, request string, i int, a *jimu.Attempt) []any {
+	return append(dst, request, int64(i), fit(a.Upstream), int64(a.Key), fit(a.Name), int64(a.Fault), int64(a.Status),
+		fit(a.Code), a.Took.Microseconds())
+}
+
+// appendUsage writes a usage as [encoding/json] would, without its reflection.
+func appendUsage(dst []byte, u *jimu.Usage) []byte {
+	dst = append(dst, '{')
+	for _, f := range [...]struct {
+		name string
+		n    int64
+	}{
+		{"in_text", u.InText},
+		{"in_cached", u.InCached},
+		{"in_cache_write_5m", u.InCacheWrite5m},
+		{"in_cache_write_1h", u.InCacheWrite1h},
+		{"in_audio", u.InAudio},
+		{"in_image", u.InImage},
+		{"out_text", u.OutText},
+		{"out_reasoning", u.OutReasoning},
+		{"out_audio", u.OutAudio},
+		{"out_image", u.OutImage},
+		{"web_searches", u.WebSearches},
+		{"upstream_cost", u.UpstreamCost},
+	} {
+		if f.n != 0 {
+			dst = append(append(dst, '"'), f.name...)
+			dst = append(strconv.AppendInt(append(dst, '"', ':'), f.n, 10), ',')
+		}
+	}
+	if u.Estimated {
+		dst = append(dst, `"estimated":true,`...)
+	}
+	if last := len(dst) - 1; dst[last] == ',' {
+		dst = dst[:last]
+	}
+	return append(dst, '}')
+}
+
+// fit makes a text fit for a {name}: valid, without NUL, not too long.
+func fit(s string) string {
+	if len(s) <= maxKey && isASCII(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+	for n := range s { // at most maxKey characters, which are at least as many bytes
+		if utf8.RuneCountInString(s[:n]) >= maxKey {
+			return s[:n]
+		}
+	}
+	return s
+}
+
+// ascii makes a text fit for an {id}.
+func ascii(s string) string {
+	if len(s) <= maxText && isASCII(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	out := []byte(s[:min(len(s), maxText)])
+	for i, c := range out {
+		if c == 0 || c >= utf8.RuneSelf {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// UsageFilter chooses rows. What is empty does not restrict.
+type UsageFilter struct {
+	User  string
+	Key   string
+	Model string
+	State string
+	From  time.Time // included
+	To    time.Time // excluded
+}
+
+// idSlack is by how much the time within a request's ID may differ from when
+// the request began.
+const idSlack = 24 * time.Hour
+
+// where writes the filter as conditions. Times are searched for by the request
+// IDs, which begin with their time, and then exactly.
+func (f *UsageFilter) where() (string, []any) {
+	var conds []string
+	var args []any
+	add := func(cond string, arg any) {
+		conds, args = append(conds, cond), append(args, arg)
+	}
+	for _, c := range [...][2]string{{"user_id", f.User}, {"key_id", f.Key}, {"model", f.Model}, {"state", f.State}} {
+		if c[1] != "" {
+			add(c[0]+" = ?", c[1])
+		}
+	}
+	if !f.From.IsZero() {
+		add("request >= ?", idAt(f.From.Add(-idSlack)))
+		add("began_at >= ?", f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		add("request < ?", idAt(f.To.Add(idSlack)))
+		add("began_at < ?", f.To.UnixMicro())
+	}
+	if len(conds) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(conds, " AND "), args
+}
+
+// idAt is the first ID that can be made at a time, see [jimu.NewID].
+func idAt(t time.Time) string {
+	var b [16]byte
+	ms := uint64(max(0, t.UnixMilli())) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(b[:8], ms<<16)
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+// List returns a page of rows, the newest first, without their attempts. next
+// is the cursor of the page behind it, "" at the end.
+func (u *Usage) List(ctx context.Context, f UsageFilter, cursor string, limit int) (page []jimu.Record, next string, err error) {
+	where, args := f.where()
+	if cursor != "" {
+		if where == "" {
+			where = " WHERE request < ?"
+		} else {
+			where += " AND request < ?"
+		}
+		args = append(args, cursor)
+	}
+	rows, err := u.db.Query(ctx, `SELECT request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
+		cost, price, first_us, took_us, counts FROM usage_rows`+where+" ORDER BY request DESC LIMIT ?", append(args, limit+1)...)
+	err = scanAll(rows, err, func(rows *sql.Rows) error {
+		r, err := scanRecord(rows)
+		page = append(page, r)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(page) > limit {
+		page = page[:limit]
+		next = page[limit-1].Request
+	}
+	return page, next, nil
+}
+
+func scanRecord(rows *sql.Rows) (jimu.Record, error) {
+	var r jimu.Record
+	var at, flags, first, took int64
+	var counts string
+	err := rows.Scan(&r.Request, &at, &r.User, &r.Key, &r.Op, &r.Model, &flags, &r.State, &r.Code, &r.Upstream,
+		&r.Cost, &r.Price, &first, &took, &counts)
+	if err != nil {
+		return r, err
+	}
+	r.At = time.UnixMicro(at).UTC()
+	r.Stream, r.Quarantined = flags&flagStream != 0, flags&flagQuarantined != 0
+	r.First, r.Took = time.Duration(first)*time.Microsecond, time.Duration(took)*time.Microsecond
+	if err := json.Unmarshal([]byte(counts), &r.Usage); err != nil {
+		return r, fmt.Errorf("decoding the usage of %s: %w", r.Request, err)
+	}
+	return r, nil
+}
+
+// Attempts returns the attempts of a request, in order.
+func (u *Usage) Attempts(ctx context.Context, request string) ([]jimu.Attempt, error) {
+	var out []jimu.Attempt
+	rows, err := u.db.Query(ctx, `SELECT upstream, upstream_key, model, fault, status, code, took_us
+		FROM attempts WHERE request = ? ORDER BY seq`, request)
+	err = scanAll(rows, err, func(rows *sql.Rows) error {
+		var a jimu.Attempt
+		var took int64
+		err := rows.Scan(&a.Upstream, &a.Key, &a.Name, &a.Fault, &a.Status, &a.Code, &took)
+		a.Took = time.Duration(took) * time.Microsecond
+		out = append(out, a)
+		return err
+	})
+	return out, err
+}
+
+// UsageSum is what the rows of a day, or of a model, come to.
+type UsageSum struct {
+	Day      time.Time   `json:"day,omitzero"` // its start, UTC
+	Model    string      `json:"model,omitempty"`
+	Requests int64       `json:"requests"`
+	In       int64       `json:"in"`  // tokens
+	Out      int64       `json:"out"` // tokens
+	Cost     jimu.Credit `json:"cost"`
+}
+
+// The groups of [Usage.Sums].
+const (
+	ByDay   = "day"
+	ByModel = "model"
+)
+
+// Sums adds rows up by day (UTC, the first one first) or by model.
+func (u *Usage) Sums(ctx context.Context, f UsageFilter, by string) ([]UsageSum, error) {
+	const totals = ", COUNT(*), CAST(SUM(in_tokens) AS {int}), CAST(SUM(out_tokens) AS {int}), CAST(SUM(cost) AS {int}) FROM usage_rows"
+	where, args := f.where()
+	q := ""
+	switch by {
+	case ByDay:
+		const day = "began_at - began_at % 86400000000"
+		q = "SELECT " + day + totals + where + " GROUP BY " + day + " ORDER BY 1"
+	case ByModel:
+		q = "SELECT model" + totals + where + " GROUP BY model ORDER BY 1"
+	default:
+		return nil, jimu.Errorf(jimu.Invalid, "usage is summed by day or by model, not by %q", by)
+	}
+	var out []UsageSum
+	rows, err := u.db.Query(ctx, q, args...)
+	err = scanAll(rows, err, func(rows *sql.Rows) error {
+		var s UsageSum
+		var day int64
+		var group any = &day
+		if by == ByModel {
+			group = &s.Model
+		}
+		err := rows.Scan(group, &s.Requests, &s.In, &s.Out, &s.Cost)
+		if by == ByDay {
+			s.Day = time.UnixMicro(day).UTC()
+		}
+		out = append(out, s)
+		return err
+	})
+	return out, err
+}
+
+// Prune deletes up to a number of the oldest requests that began before a
+// time, with their attempts. It returns how many; fewer than the limit means
+// that no more are left.
+func (u *Usage) Prune(ctx context.Context, before time.Time, limit int) (int64, error) {
+	var deleted int64
+	err := u.db.Tx(ctx, func(tx *Tx) error {
+		deleted = 0
+		var ids []string
+		rows, err := tx.Query(ctx, "SELECT request FROM usage_rows WHERE request < ? AND began_at < ? ORDER BY request LIMIT ?",
+			idAt(before.Add(idSlack)), before.UnixMicro(), limit)
+		err = scanAll(rows, err, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return each(ids, func(part []string) error {
+			list, args := in(nil, part)
+			if _, err := tx.Exec(ctx, "DELETE FROM attempts WHERE request IN "+list, args...); err != nil {
+				return err
+			}
+			n, err := tx.Exec(ctx, "DELETE FROM usage_rows WHERE request IN "+list, args...)
+			deleted += n
+			return err
+		})
+	})
+	return deleted, err
+}
