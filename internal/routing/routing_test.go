@@ -1,0 +1,693 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/jimu-ai/jimu"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a provider without a dialect.
+type fake struct{ up jimu.Upstream }
+
+func (*fake) BrickInfo() jimu.BrickInfo {
+	return jimu.BrickInfo{ID: "fake", New: func() jimu.Brick { return new(fake) }}
+}
+
+func (*fake) Vendors() []jimu.Vendor {
+	return []jimu.Vendor{{ID: "paid"}, {ID: "local", Free: true, Keyless: true}, {ID: "demo"}}
+}
+func (f *fake) Upstream() *jimu.Upstream { return &f.up }
+func (f *fake) Endpoint(op jimu.Operation, key jimu.Secret) (jimu.Endpoint, bool) {
+	return jimu.Endpoint{URL: f.up.BaseURL + "/" + string(op), Header: http.Header{"Key": {key.Reveal()}}}, op != jimu.OpEmbeddings
+}
+func (*fake) Rewrite(dst []byte, _ *jimu.Call, _ string) ([]byte, error) { return dst, nil }
+func (*fake) Read([]byte, *jimu.Meter) jimu.Signal                       { return 0 }
+func (*fake) Classify(int, http.Header, []byte) jimu.Fault               { return jimu.Fault{} }
+
+var _ jimu.Provider = (*fake)(nil)
+
+// bench is a router with a clock that stands still until it is moved.
+type bench struct {
+	*Router
+	now time.Time
+	in  Inputs
+}
+
+func newBench(t testing.TB, ups ...jimu.Upstream) *bench {
+	t.Helper()
+	b := &bench{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	seed := uint64(1)
+	b.Router = New(Options{
+		Now:  func() time.Time { return b.now },
+		Rand: func() uint64 { return random(&seed) },
+		Log:  slog.New(slog.DiscardHandler),
+	})
+	b.in.Price = func(model string) *jimu.Price { return price(t, model) }
+	b.set(t, ups...)
+	return b
+}
+
+func price(t testing.TB, model string) *jimu.Price {
+	t.Helper()
+	if strings.HasPrefix(model, "unpriced") {
+		return nil
+	}
+	p := &jimu.Price{Model: model, Rates: jimu.Rates{In: 10, Out: 20}}
+	if strings.HasPrefix(model, "cached") {
+		p.InCached = new(jimu.Credit(1))
+	}
+	if err := p.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (b *bench) set(t testing.TB, ups ...jimu.Upstream) {
+	t.Helper()
+	b.in.Upstreams = nil
+	for _, u := range ups {
+		if u.Vendor == "" {
+			u.Vendor = "paid"
+		}
+		b.in.Upstreams = append(b.in.Upstreams, &fake{u})
+	}
+	if err := b.Set(b.in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func up(name string, models ...string) jimu.Upstream {
+	return jimu.Upstream{Name: name, Key: jimu.NewSecret("key-" + name), Models: models}
+}
+
+var anyone = &jimu.Caller{User: "u", Account: "user:u"}
+
+func (b *bench) route(t testing.TB, model string) []*jimu.Target {
+	t.Helper()
+	ts, err := b.Route(nil, anyone, jimu.OpChat, model)
+	if err != nil {
+		t.Fatalf("routing %s: %v", model, err)
+	}
+	return ts
+}
+
+func names(ts []*jimu.Target) []string {
+	var out []string
+	for _, t := range ts {
+		out = append(out, fmt.Sprintf("%s/%d", t.Upstream.Name, t.Key))
+	}
+	return out
+}
+
+func (b *bench) code(model string) (jimu.Code, time.Duration) {
+	_, err := b.Route(nil, anyone, jimu.OpChat, model)
+	if err == nil {
+		return "", 0
+	}
+	e := jimu.ErrorOf(err)
+	return e.Code, e.RetryAfter
+}
+
+func (b *bench) report(t *jimu.Target, kind jimu.FaultKind, times int) {
+	for range times {
+		b.Report(t, jimu.Outcome{Fault: jimu.Fault{Kind: kind}})
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	key, expiring := jimu.NewKey(), jimu.NewKey()
+	for i, k := range []string{key, expiring} {
+		hash, _ := jimu.HashKey(k)
+		c := jimu.Caller{User: fmt.Sprint("user", i)}
+		if k == expiring {
+			c.Expires = b.now.Add(time.Hour)
+		}
+		b.in.Keys = append(b.in.Keys, jimu.KeyCaller{Hash: hash, Caller: c})
+	}
+	b.set(t)
+	for i, k := range []string{key, expiring} {
+		if c, err := b.Admit(k); err != nil || c.User != fmt.Sprint("user", i) {
+			t.Errorf("key %d: %v, %v", i, c, err)
+		}
+	}
+	b.now = b.now.Add(time.Hour)
+	var texts []string
+	for _, k := range []string{"", "Bearer x", "sk-" + key[3:], key[:len(key)-1] + "!", jimu.NewKey(), expiring} {
+		_, err := b.Admit(k)
+		if jimu.ErrorOf(err).Code != jimu.Unauthorized {
+			t.Errorf("%q: %v", k, err)
+		}
+		texts = append(texts, err.Error())
+	}
+	if len(slices.Compact(texts)) != 1 {
+		t.Errorf("the errors tell the cases apart: %q", texts)
+	}
+	b.in.Keys = nil
+	b.set(t)
+	if _, err := b.Admit(key); jimu.ErrorOf(err).Code != jimu.Unauthorized {
+		t.Errorf("a revoked key: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "gpt-5.6-sol", "gpt-5.6-luna", "unpriced-x"))
+	bound := &jimu.Caller{Models: []string{"gpt-5.6-luna", "gone"}}
+	for _, c := range []struct {
+		caller *jimu.Caller
+		op     jimu.Operation
+		model  string
+		code   jimu.Code
+		says   string
+	}{
+		{anyone, jimu.OpChat, "gpt-5.6-sol", "", ""},
+		{bound, jimu.OpChat, "gpt-5.6-luna", "", ""},
+		{bound, jimu.OpChat, "gpt-5.6-sol", jimu.Forbidden, "gpt-5.6-sol"},
+		{bound, jimu.OpChat, "never-was", jimu.Forbidden, "never-was"},
+		{bound, jimu.OpChat, "gone", jimu.NotFound, "GET /v1/models"},
+		{anyone, jimu.OpChat, "gpt-5.6-sole", jimu.NotFound, "did you mean gpt-5.6-sol"},
+		{anyone, jimu.OpChat, "claude", jimu.NotFound, "GET /v1/models"},
+		{anyone, jimu.OpChat, strings.Repeat("积", 1000), jimu.NotFound, "..."},
+		{anyone, jimu.OpChat, "unpriced-x", jimu.NoPrice, "jimu price set"},
+		{anyone, jimu.OpEmbeddings, "gpt-5.6-sol", jimu.Invalid, "embeddings"},
+	} {
+		_, err := b.Route(nil, c.caller, c.op, c.model)
+		if c.code == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.model, err)
+			}
+			continue
+		}
+		if e := jimu.ErrorOf(err); e.Code != c.code || !strings.Contains(e.Text, c.says) {
+			t.Errorf("%s %.20s: %s %q, want %s and %q", c.op, c.model, e.Code, e.Text, c.code, c.says)
+		}
+	}
+}
+
+func TestUnpriced(t *testing.T) {
+	t.Parallel()
+	local := up("local", "unpriced-x")
+	local.Vendor = "local"
+	b := newBench(t, up("a", "unpriced-x"), local)
+	if got := names(b.route(t, "unpriced-x")); !slices.Equal(got, []string{"local/0"}) {
+		t.Errorf("without a price %v serve it; only the free one may", got)
+	}
+	b.in.Unpriced = "free"
+	b.set(t, up("a", "unpriced-x"))
+	ts := b.route(t, "unpriced-x")
+	if c, err := ts[0].Price.Cost(&jimu.Usage{InText: 1000}, b.now); err != nil || c != 0 || ts[0].Price.Version() == "" {
+		t.Errorf("the free price costs %v, %v", c, err)
+	}
+	priced := up("local", "priced")
+	priced.Vendor = "local"
+	b.set(t, priced)
+	if p := b.route(t, "priced")[0].Price; p.In != 10 {
+		t.Errorf("a price of the book does not count for a free vendor: %v", p.In)
+	}
+}
+
+func TestPriorityThenWeight(t *testing.T) {
+	t.Parallel()
+	first, second, last := up("first", "m"), up("second", "m=other"), up("last", "m")
+	first.Priority, first.Weight = 5, 3
+	second.Priority = 5
+	b := newBench(t, last, second, first)
+	const rounds = 4000
+	won := 0
+	for range rounds {
+		ts := b.route(t, "m")
+		if len(ts) != 3 || ts[2].Upstream.Name != "last" {
+			t.Fatalf("order %v", names(ts))
+		}
+		if ts[0].Upstream.Name == "first" {
+			won++
+		}
+	}
+	if share := float64(won) / rounds; math.Abs(share-0.75) > 0.03 {
+		t.Errorf("weight 3 of 4 has a share of %.2f", share)
+	}
+	for _, tg := range b.route(t, "m") {
+		if want := map[string]string{"first": "m", "second": "other", "last": "m"}[tg.Upstream.Name]; tg.Name != want || tg.Model != "m" {
+			t.Errorf("%s serves %s as %s", tg.Upstream.Name, tg.Model, tg.Name)
+		}
+	}
+}
+
+func TestStickyWhereCachedInputIsCheaper(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "cached", "m"), up("b", "cached", "m"), up("c", "cached", "m"))
+	firsts := func(model, account string) map[string]int {
+		got := make(map[string]int)
+		for range 50 {
+			ts, err := b.Route(nil, &jimu.Caller{Account: account}, jimu.OpChat, model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[ts[0].Upstream.Name]++
+		}
+		return got
+	}
+	if got := firsts("m", "x"); len(got) != 3 {
+		t.Errorf("a model without cheaper cached input: %v", got)
+	}
+	all := make(map[string]bool)
+	for i := range 30 {
+		got := firsts("cached", fmt.Sprint("user:", i))
+		if len(got) != 1 {
+			t.Fatalf("account %d goes to %v", i, got)
+		}
+		for name := range got {
+			all[name] = true
+		}
+	}
+	if len(all) != 3 {
+		t.Errorf("30 accounts use only %v", all)
+	}
+	spells := make(map[string]bool)
+	for range 30 {
+		b.now = b.now.Add(10 * time.Minute)
+		for name := range firsts("cached", "user:1") {
+			spells[name] = true
+		}
+	}
+	if len(spells) != 3 {
+		t.Errorf("one account uses only %v within five hours", spells)
+	}
+}
+
+func TestKeysTakeTurns(t *testing.T) {
+	t.Parallel()
+	pool := jimu.Upstream{Name: "pool", Models: []string{"m"}, Keys: []jimu.Secret{jimu.NewSecret("k0"), jimu.NewSecret("k1"), jimu.NewSecret("k2")}}
+	b := newBench(t, pool)
+	used := make(map[string]int)
+	for range 300 {
+		ts := b.route(t, "m")
+		if len(ts) != 3 {
+			t.Fatalf("%v: want the three keys", names(ts))
+		}
+		used[ts[0].Endpoints[jimu.OpChat].Header.Get("Key")]++
+	}
+	for k, n := range used {
+		if n < 60 || len(used) != 3 {
+			t.Errorf("key %s was used %d times of 300 (%v)", k, n, used)
+		}
+	}
+	for _, tg := range b.route(t, "m") {
+		if tg.Key == 0 {
+			b.report(tg, jimu.FaultKey, 1)
+		}
+		if tg.Key == 1 {
+			b.Report(tg, jimu.Outcome{Fault: jimu.Fault{Kind: jimu.FaultCool, For: time.Minute}})
+		}
+	}
+	if got := names(b.route(t, "m")); !slices.Equal(got, []string{"pool/2"}) {
+		t.Errorf("with a bad and a resting key: %v", got)
+	}
+	h := b.Health()[0]
+	if h.Keys[0].State != StateDisabled || h.Keys[1].State != StateResting || h.Keys[2].State != StateOK {
+		t.Errorf("health %+v", h.Keys)
+	}
+	b.now = b.now.Add(time.Minute)
+	if got := b.route(t, "m"); len(got) != 2 {
+		t.Errorf("after the rest: %v", names(got))
+	}
+	pool.Keys[0] = jimu.NewSecret("new")
+	b.set(t, pool)
+	if got := b.route(t, "m"); len(got) != 3 {
+		t.Errorf("after the bad key was changed: %v", names(got))
+	}
+}
+
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m", "n"), up("b", "m"))
+	a := func() *jimu.Target {
+		for _, tg := range b.route(t, "m") {
+			if tg.Upstream.Name == "a" {
+				return tg
+			}
+		}
+		return nil
+	}
+	target := a()
+	for _, kind := range []jimu.FaultKind{jimu.FaultClient, jimu.FaultContent, jimu.FaultCancelled} {
+		b.report(target, kind, 20)
+		if a() == nil {
+			t.Fatalf("fault kind %d, which is not the upstream's, put it aside", kind)
+		}
+	}
+	b.report(target, jimu.FaultOther, breakerAt-1)
+	b.report(target, jimu.FaultNone, breakerOf)
+	b.report(target, jimu.FaultTimeout, breakerAt-1)
+	if a() == nil {
+		t.Fatal("four failures of ten put it aside")
+	}
+	b.report(target, jimu.FaultTransport, 1)
+	if a() != nil {
+		t.Fatal("five failures of ten did not put it aside")
+	}
+	if len(b.route(t, "n")) != 1 {
+		t.Error("another model of the upstream is put aside too")
+	}
+	b.report(target, jimu.FaultNone, 1) // an answer to an old request
+	if a() != nil {
+		t.Error("an answer from before closed the breaker")
+	}
+	b.now = b.now.Add(openAtFirst)
+	if ts := b.route(t, "m"); ts[0].Upstream.Name != "a" {
+		t.Errorf("the trial is not first: %v", names(ts))
+	}
+	for range 20 {
+		if ts := b.route(t, "m"); ts[0].Upstream.Name == "a" {
+			t.Fatal("a second request makes the trial")
+		}
+	}
+	b.report(target, jimu.FaultOther, 1)
+	if a() != nil {
+		t.Error("a failed trial did not open it again")
+	}
+	b.now = b.now.Add(openAtFirst)
+	if a() != nil {
+		t.Error("the second time is not longer")
+	}
+	b.now = b.now.Add(openAtFirst)
+	if a() == nil {
+		t.Fatal("no second trial")
+	}
+	b.report(target, jimu.FaultCancelled, 1)
+	if ts := b.route(t, "m"); ts[0].Upstream.Name != "a" {
+		t.Error("a trial whose client went away is not made again")
+	}
+	b.report(target, jimu.FaultNone, 1)
+	b.report(target, jimu.FaultOther, breakerAt-1)
+	if a() == nil {
+		t.Error("old failures count after the breaker closed")
+	}
+}
+
+func TestOneTrialAtATime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"))
+	b.report(b.route(t, "m")[0], jimu.FaultOther, breakerAt)
+	if code, after := b.code("m"); code != jimu.Unavailable || after != openAtFirst {
+		t.Errorf("open: %s, try again in %s", code, after)
+	}
+	b.now = b.now.Add(openAtFirst)
+	b.route(t, "m")
+	if code, after := b.code("m"); code != jimu.Unavailable || after != probeFor {
+		t.Errorf("beside a trial: %s, try again in %s", code, after)
+	}
+	b.now = b.now.Add(probeFor)
+	b.route(t, "m") // the first trial was never reported
+}
+
+func TestAllRest(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"), up("b", "m"))
+	ts := b.route(t, "m")
+	b.Report(ts[0], jimu.Outcome{Fault: jimu.Fault{Kind: jimu.FaultCool, For: 90 * time.Second}})
+	b.Report(ts[1], jimu.Outcome{Fault: jimu.Fault{Kind: jimu.FaultCool, For: 2500 * time.Millisecond}})
+	if code, after := b.code("m"); code != jimu.RateLimited || after != 3*time.Second {
+		t.Errorf("%s, try again in %s", code, after)
+	}
+	b.report(ts[1], jimu.FaultKey, 1)
+	b.now = b.now.Add(3 * time.Second)
+	if code, after := b.code("m"); code != jimu.RateLimited || after != 87*time.Second {
+		t.Errorf("%s, try again in %s", code, after)
+	}
+	b.report(ts[0], jimu.FaultKey, 1)
+	if code, after := b.code("m"); code != jimu.Unavailable || after != 0 {
+		t.Errorf("all disabled: %s, try again in %s", code, after)
+	}
+	if !b.Reset("a") || b.Reset("nobody") {
+		t.Error("reset finds the wrong upstreams")
+	}
+	if got := names(b.route(t, "m")); !slices.Equal(got, []string{"a/0"}) {
+		t.Errorf("after a reset: %v", got)
+	}
+}
+
+func TestCoolBacksOff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"))
+	target := b.route(t, "m")[0]
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		b.report(target, jimu.FaultCool, 1)
+		if _, after := b.code("m"); after != want*time.Second {
+			t.Errorf("rests %s, want %s", after, want*time.Second)
+		}
+		b.now = b.now.Add(time.Hour)
+	}
+	b.report(target, jimu.FaultNone, 1)
+	b.Report(target, jimu.Outcome{Fault: jimu.Fault{Kind: jimu.FaultCool, For: 300 * time.Hour}})
+	if _, after := b.code("m"); after != restAtMost {
+		t.Errorf("rests %s, want %s at most", after, restAtMost)
+	}
+}
+
+func TestMissingModel(t *testing.T) {
+	t.Parallel()
+	pool := up("a", "m", "n")
+	pool.Keys = []jimu.Secret{jimu.NewSecret("second")}
+	b := newBench(t, pool)
+	b.report(b.route(t, "m")[0], jimu.FaultModel, 1)
+	if code, after := b.code("m"); code != jimu.Unavailable || after != absentFor {
+		t.Errorf("%s, try again in %s", code, after)
+	}
+	if len(b.route(t, "n")) != 2 {
+		t.Error("another model is gone too")
+	}
+}
+
+// What is held against an upstream outlives a new snapshot, unless the
+// upstream changed.
+func TestHealthOutlivesASwap(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"), up("b", "m"))
+	old := b.route(t, "m")
+	for _, tg := range old {
+		if tg.Upstream.Name == "a" {
+			b.report(tg, jimu.FaultKey, 1)
+		}
+	}
+	b.set(t, up("a", "m", "added"), up("b", "m"))
+	if got := names(b.route(t, "m")); !slices.Equal(got, []string{"b/0"}) {
+		t.Errorf("after a swap: %v", got)
+	}
+	if code, _ := b.code("added"); code != jimu.Unavailable {
+		t.Errorf("a model added to a disabled key: %s", code)
+	}
+	for _, tg := range old { // requests that began before the swap end after it
+		b.report(tg, jimu.FaultOther, breakerAt)
+	}
+	if code, _ := b.code("m"); code != jimu.Unavailable {
+		t.Errorf("a report on an old target is lost: %s", code)
+	}
+	moved := up("a", "m")
+	moved.BaseURL = "http://elsewhere"
+	b.set(t, moved)
+	b.route(t, "m")
+	for _, tg := range old {
+		b.report(tg, jimu.FaultKey, 1)
+	}
+	b.route(t, "m")
+}
+
+func TestLatencyOrdersTheFallbacks(t *testing.T) {
+	t.Parallel()
+	var ups []jimu.Upstream
+	for i := range 4 {
+		ups = append(ups, up(fmt.Sprint(i), "m"))
+	}
+	b := newBench(t, ups...)
+	for _, tg := range b.route(t, "m") {
+		b.Report(tg, jimu.Outcome{FirstByte: time.Duration(9-tg.Upstream.Name[0]+'0') * 100 * time.Millisecond})
+	}
+	for range 20 {
+		if got := names(b.route(t, "m"))[1:]; !slices.IsSortedFunc(got, func(x, y string) int { return strings.Compare(y, x) }) {
+			t.Fatalf("fallbacks %v; the higher names are quicker", got)
+		}
+	}
+}
+
+func TestModels(t *testing.T) {
+	t.Parallel()
+	demo := up("demo", "jimu-demo", "both")
+	demo.Vendor = "demo"
+	b := newBench(t, up("a", "m", "both", "unpriced-x"), demo, jimu.Upstream{Name: "learns"})
+	b.in.Learned = map[string][]string{"learns": {"learned", "m"}, "a": {"not-asked"}}
+	b.set(t, up("a", "m", "both", "unpriced-x"), demo, jimu.Upstream{Name: "learns"})
+	show := func(c *jimu.Caller) []string {
+		var out []string
+		for _, m := range b.Models(c) {
+			out = append(out, fmt.Sprint(m.ID, " ", m.Demo, " ", m.Price.In))
+		}
+		return out
+	}
+	want := []string{"both false 0.00000001", "jimu-demo true 0.00000001", "learned false 0.00000001", "m false 0.00000001"}
+	if d := cmp.Diff(want, show(anyone)); d != "" {
+		t.Errorf("models (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(want[3:], show(&jimu.Caller{Models: []string{"m", "unpriced-x"}})); d != "" {
+		t.Errorf("models of a bound caller (-want +got):\n%s", d)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "cached=real"), up("b", "cached"))
+	b.report(b.route(t, "cached")[0], jimu.FaultKey, 1)
+	text := strings.Join(b.Explain(anyone, "cached"), "\n")
+	for _, want := range []string{"as real", "weight 1 of 2 (50%)", "disabled", "ten minutes"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in:\n%s", want, text)
+		}
+	}
+	if got := b.Explain(anyone, "cache"); len(got) != 1 || !strings.Contains(got[0], "did you mean cached") {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestSetRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"))
+	for _, bad := range [][]jimu.Upstream{{up("a", "x"), up("a", "y")}, {up("a", "=x")}, {up("a", "x=")}} {
+		b.in.Upstreams = nil
+		for _, u := range bad {
+			b.in.Upstreams = append(b.in.Upstreams, &fake{u})
+		}
+		var e *jimu.Error
+		if err := b.Set(b.in); !errors.As(err, &e) {
+			t.Errorf("%v: %v", bad, err)
+		}
+		b.route(t, "m") // the old snapshot is in force
+	}
+}
+
+// Requests, reports and new snapshots at the same time.
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, up("a", "m"), up("b", "m"))
+	b.o.Rand = func() uint64 { return 7 }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 4)
+	for i := range cap(done) {
+		go func() {
+			var err error
+			for n := 0; ctx.Err() == nil; n++ {
+				ts, e := b.Route(nil, anyone, jimu.OpChat, "m")
+				if e != nil {
+					continue
+				}
+				if len(ts) == 0 {
+					err = errors.New("no target and no error")
+				}
+				b.Report(ts[0], jimu.Outcome{Fault: jimu.Fault{Kind: jimu.FaultKind((n + i) % 4)}, FirstByte: time.Millisecond})
+			}
+			done <- err
+		}()
+	}
+	for range 200 {
+		b.set(t, up("a", "m"), up("b", "m"))
+		b.Reset("a")
+	}
+	cancel()
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func FuzzParseModels(f *testing.F) {
+	f.Add([]byte(`{"data":[{"id":"b"},{"id":"a"},{"id":"a"},{"id":""}]}`))
+	f.Add([]byte(`{"data":null}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := ParseModels(body)
+		if err == nil && (!slices.IsSorted(got) || slices.Contains(got, "")) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// One and the same cost with one key, model and upstream as with ten thousand.
+func BenchmarkAdmitRoute(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		for _, shape := range []string{"models", "one-model"} {
+			b.Run(fmt.Sprintf("%s-%d", shape, n), func(b *testing.B) {
+				r, key, model := grown(b, n, shape)
+				var buf [MaxTargets]*jimu.Target
+				b.ReportAllocs()
+				for b.Loop() {
+					c, err := r.Admit(key)
+					if err != nil {
+						b.Fatal(err)
+					}
+					ts, err := r.Route(buf[:0], c, jimu.OpChat, model)
+					if err != nil {
+						b.Fatal(err)
+					}
+					r.Report(ts[0], jimu.Outcome{FirstByte: time.Millisecond})
+				}
+			})
+		}
+	}
+}
+
+// grown makes a router with n keys and n upstreams, each with a model of its
+// own, or all with the same one.
+func grown(tb testing.TB, n int, shape string) (r *Router, key, model string) {
+	tb.Helper()
+	in := Inputs{Price: func(m string) *jimu.Price { return price(tb, m) }}
+	model = "cached-model"
+	for i := range n {
+		key = jimu.NewKey()
+		hash, _ := jimu.HashKey(key)
+		in.Keys = append(in.Keys, jimu.KeyCaller{Hash: hash, Caller: jimu.Caller{Account: fmt.Sprint("user:", i)}})
+		if shape == "models" {
+			model = fmt.Sprint("cached-model-", i)
+		}
+		in.Upstreams = append(in.Upstreams, &fake{up(fmt.Sprint("upstream-", i), model)})
+	}
+	r = New(Options{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err := r.Set(in); err != nil {
+		tb.Fatal(err)
+	}
+	return r, key, model
+}
+
+func TestNoAllocation(t *testing.T) {
+	r, key, model := grown(t, 100, "one-model")
+	c, err := r.Admit(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf [MaxTargets]*jimu.Target
+	n := testing.AllocsPerRun(100, func() {
+		ts, err := r.Route(buf[:0], c, jimu.OpChat, model)
+		if err != nil || len(ts) != MaxTargets {
+			t.Fatalf("%d targets, %v", len(ts), err)
+		}
+		r.Report(ts[0], jimu.Outcome{FirstByte: time.Millisecond})
+	})
+	if n > 0 {
+		t.Errorf("%v allocations for a request", n)
+	}
+}
