@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -48,6 +49,14 @@ func openSQLite(ctx context.Context, file string, durable, readOnly bool) (*DB, 
 	d := &DB{dialect: SQLite, r: r, file: file, readOnly: readOnly}
 	if readOnly {
 		return d, nil
+	}
+	// SQLite would let others read it, and gives its side files the same mode.
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the data folder
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", file, err), d.close())
+	}
+	if err := f.Close(); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
 	if d.w, err = sqlitePool(file, "journal_mode(WAL)", "synchronous("+sync+")", "wal_autocheckpoint(2000)",
 		"journal_size_limit(67108864)", "cache_size(-2048)", "foreign_keys(1)", "temp_store(MEMORY)"); err != nil {

@@ -32,6 +32,8 @@ type Options struct {
 	// ReadOnly opens an existing store beside the process that owns it:
 	// nothing is locked, migrated or written.
 	ReadOnly bool
+
+	migrations fs.FS // in tests; nil means the embedded ones
 }
 
 // Store is the state of the product.
@@ -71,6 +73,9 @@ func (o Options) withDefaults() Options {
 	if o.Data == "" {
 		o.Data = "data"
 	}
+	if o.migrations == nil {
+		o.migrations = migrationFiles
+	}
 	return o
 }
 
@@ -84,7 +89,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, line := range s.lines() {
-		m := migrator{line: line, fsys: migrationFiles, log: o.Log, now: o.Now, data: o.Data, readOnly: o.ReadOnly}
+		m := migrator{line: line, fsys: o.migrations, log: o.Log, now: o.Now, data: o.Data, readOnly: o.ReadOnly}
 		if err := m.run(ctx); err != nil {
 			return err
 		}

@@ -1,0 +1,142 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jimu-ai/jimu"
+	"github.com/jimu-ai/jimu/internal/store"
+	"github.com/jimu-ai/jimu/internal/store/storetest"
+)
+
+// TestBackupUnderLoad backs up while rows are written and restores: the copy
+// must be whole and hold one moment of the original.
+func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, "")
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil { // a and b are always equal
+			err := s.Main.Tx(ctx, func(tx *store.Tx) error {
+				if err := tx.Bump(ctx, "a"); err != nil {
+					return err
+				}
+				return tx.Bump(ctx, "b")
+			})
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err := s.Main.Tx(t.Context(), func(tx *store.Tx) error { return tx.Bump(t.Context(), "c") }); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "backup.tar")
+	if err := s.Backup(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	wg.Wait()
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("the folder has %v (%v)", left, err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v (%v)", info.Mode(), err)
+	}
+	if err := s.Backup(t.Context(), file); codeOf(err) != jimu.Conflict {
+		t.Errorf("a file is overwritten: %v", err)
+	}
+
+	data := filepath.Join(t.TempDir(), "new")
+	if err := store.Restore(t.Context(), file, data); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(data, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q (%v)", left, err)
+	}
+	restored := open(t, store.Options{Data: data})
+	var revs [3]int64
+	for i, name := range []string{"a", "b", "c"} {
+		var err error
+		if revs[i], err = restored.Main.Revision(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if revs[0] != revs[1] || revs[2] != 1 {
+		t.Errorf("the copy is of no one moment: %v", revs)
+	}
+	if restored.Node == s.Node {
+		t.Error("two data folders have the same node ID")
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, "")
+	good := filepath.Join(t.TempDir(), "good.tar")
+	if err := s.Backup(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := func(f func(b []byte) []byte) string {
+		file := filepath.Join(t.TempDir(), "x.tar")
+		if err := os.WriteFile(file, f(bytes.Clone(b)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	for name, c := range map[string]struct {
+		file string
+		text string
+	}{
+		"missing":     {filepath.Join(t.TempDir(), "none"), "opening the backup"},
+		"no backup":   {changed(func([]byte) []byte { return []byte(strings.Repeat("x", 4096)) }), "not a backup"},
+		"cut":         {changed(func(b []byte) []byte { return b[:len(b)/2] }), "damaged"},
+		"changed":     {changed(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "damaged"},
+		"newer":       {changed(func(b []byte) []byte { return bytes.Replace(b, []byte(`"main": `), []byte(`"main":9`), 1) }), "newer jimu"},
+		"other files": {changed(func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("history.db"), []byte("../..//.db")) }), "damaged"},
+		"format":      {changed(func(b []byte) []byte { return bytes.Replace(b, []byte(`"format": 1`), []byte(`"format": 7`), 1) }), "format 7"},
+	} {
+		data := t.TempDir()
+		err := store.Restore(t.Context(), c.file, data)
+		if err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", name, err)
+		}
+		left, err := os.ReadDir(data)
+		if err != nil || slices.ContainsFunc(left, func(f os.DirEntry) bool { return f.Name() != "lock" }) {
+			t.Errorf("%s: left behind %v (%v)", name, left, err)
+		}
+	}
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "anything"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Restore(t.Context(), good, data); codeOf(err) != jimu.Conflict || !strings.Contains(err.Error(), "anything") {
+		t.Errorf("a folder that is not empty: %v", err)
+	}
+}
+
+func TestBackupOfServers(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		if !storetest.Replicas(s) {
+			return
+		}
+		err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "x"))
+		if codeOf(err) != jimu.Invalid || !strings.Contains(err.Error(), "dump") {
+			t.Error(err)
+		}
+	})
+}
