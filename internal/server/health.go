@@ -44,7 +44,7 @@ func (s *Server) modelRoutes() {
 		}), doc{})
 	}
 	s.route("/v1/", ModelKey(), raw(func(q *request) error {
-		s.o.ModelError(q.w, q.r, jimu.Errorf(jimu.NotFound, "there is no %s here", q.r.Method+" "+q.r.URL.Path))
+		s.modelError(q.w, q.r, jimu.Errorf(jimu.NotFound, "there is no %s here", q.r.Method+" "+q.r.URL.Path))
 		return nil
 	}), doc{})
 }

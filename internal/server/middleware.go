@@ -33,20 +33,17 @@ func factsOf(r *http.Request) *facts {
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	f := s.look(r)
-	w := &watcher{ResponseWriter: rw}
-	w.Header().Set("X-Request-Id", f.id)
-	r = r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
-	r.Header.Del("X-Request-Id")
-	if f.addr != f.peer {
-		r.RemoteAddr = netip.AddrPortFrom(f.addr, 0).String()
-	}
-	defer s.finish(w, r)
+	w := &watcher{ResponseWriter: rw, r: r}
+	defer s.finish(w)
 	if isModel(r.URL.Path) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		s.mux.ServeHTTP(w, r)
+		s.serveModel(w, r)
 		return
 	}
+	f := s.look(r)
+	w.id = f.id
+	w.Header().Set("X-Request-Id", f.id)
+	r = r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
+	w.r = r
 	harden(w.Header(), f.secure)
 	if err := s.checkOrigin(r); err != nil {
 		s.problem(w, r, err)
@@ -55,24 +52,46 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// serveModel is the short way to the model API, which makes its own request
+// IDs, takes no cookies, and looks at no header of a proxy.
+func (s *Server) serveModel(w *watcher, r *http.Request) {
+	r.Header.Del("X-Request-Id")
+	if len(s.o.TrustedProxies) > 0 {
+		if peer := peerOf(r); s.trusts(peer) {
+			r.RemoteAddr = netip.AddrPortFrom(s.client(peer, r.Header.Values("X-Forwarded-For")), 0).String()
+		}
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	s.mux.ServeHTTP(w, r)
+}
+
+// modelError writes an error in the model API's form, with a request ID.
+func (s *Server) modelError(w http.ResponseWriter, r *http.Request, e *jimu.Error) {
+	if w.Header().Get("X-Request-Id") == "" {
+		w.Header().Set("X-Request-Id", jimu.NewID(s.o.Now()))
+	}
+	s.o.ModelError(w, r, e)
+}
+
 func isModel(path string) bool { return strings.HasPrefix(path, "/v1/") || path == "/v1" }
 
 // finish counts the answer, and turns a panic into one.
-func (s *Server) finish(w *watcher, r *http.Request) {
+func (s *Server) finish(w *watcher) {
+	r := w.r
 	if v := recover(); v != nil {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
 		s.o.Log.ErrorContext(r.Context(), "panic while answering a request",
-			"request_id", factsOf(r).id, "pattern", r.Pattern, "panic", v, "stack", string(debug.Stack()))
+			"request_id", w.Header().Get("X-Request-Id"), "pattern", r.Pattern, "panic", v, "stack", string(debug.Stack()))
 		if w.status != 0 {
 			panic(http.ErrAbortHandler) // the answer has begun: only breaking it off tells the client
 		}
 		e := jimu.ErrorOf(nil)
 		if isModel(r.URL.Path) {
-			s.o.ModelError(w, r, e)
+			s.modelError(w, r, e)
 		} else {
-			writeProblem(w, factsOf(r).id, e)
+			writeProblem(w, w.id, e)
 		}
 	}
 	s.answers[min(max(w.status, 200)/100, len(s.answers)-1)].Add(1)
@@ -110,13 +129,19 @@ func harden(h http.Header, secure bool) {
 
 // look gathers the facts of a request.
 func (s *Server) look(r *http.Request) *facts {
-	f := &facts{id: jimu.NewID(s.o.Now())}
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		f.peer = ap.Addr().Unmap().WithZone("")
-	}
+	f := &facts{id: jimu.NewID(s.o.Now()), peer: peerOf(r)}
 	f.addr = s.client(f.peer, r.Header.Values("X-Forwarded-For"))
 	f.secure = s.https || r.TLS != nil || (s.trusts(f.peer) && r.Header.Get("X-Forwarded-Proto") == "https")
 	return f
+}
+
+// peerOf is the address that is connected; the zero Addr if it has none.
+func peerOf(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
 }
 
 func (s *Server) trusts(a netip.Addr) bool {
@@ -158,6 +183,8 @@ func parseHop(s string) (netip.Addr, error) {
 // watcher remembers whether an answer has begun.
 type watcher struct {
 	http.ResponseWriter
+	r      *http.Request
+	id     string // of the request; "" where the model API makes its own
 	status int
 }
 

@@ -151,8 +151,8 @@ type Options struct {
 	Limit func(ctx context.Context, c *jimu.Caller) error
 
 	// Model answers ModelRoutes, which are patterns below /v1/. It finds the
-	// request ID in the answer's X-Request-Id and the client's address in
-	// RemoteAddr, and checks the key itself, with one look-up in memory.
+	// client's address in RemoteAddr, makes the request ID, and checks the key
+	// itself, with one look-up in memory.
 	Model       http.Handler
 	ModelRoutes []string
 	// ModelError writes an error in the model API's own form: for unknown
