@@ -32,6 +32,12 @@ func random(seed *uint64) uint64 {
 	return z ^ z>>31
 }
 
+// below returns the next number of a sequence, from 0 to n-1.
+func below(seed *uint64, n int) int {
+	high, _ := bits.Mul64(random(seed), uint64(n)) //nolint:gosec // a length
+	return int(high)                               //nolint:gosec // below n
+}
+
 // stickTo is the seed of an account's choices: the same for ten minutes, which
 // is about as long as upstreams keep a prompt in their cache. Accounts change
 // at different times.
@@ -103,7 +109,7 @@ func (p *pick) probe(g *group, add func(i int, first bool)) {
 
 // rest tries all choices in turn, from a random one on.
 func (p *pick) rest(g *group, n *int, room int, add func(i int, first bool)) {
-	off := int(random(&p.turn) % uint64(len(g.choices)))
+	off := below(&p.turn, len(g.choices))
 	for i := range g.choices {
 		if *n == room {
 			return
@@ -116,7 +122,7 @@ func (p *pick) rest(g *group, n *int, room int, add func(i int, first bool)) {
 func (p *pick) key(c *choice, first bool) *slot {
 	off := 0
 	if len(c.slots) > 1 {
-		off = int(random(&p.turn) % uint64(len(c.slots)))
+		off = below(&p.turn, len(c.slots))
 	}
 	for i := range c.slots {
 		s := &c.slots[(off+i)%len(c.slots)]

@@ -278,7 +278,7 @@ func (rt *route) finish() {
 // weight is an upstream's share; none given is 1.
 func weight(u *jimu.Upstream) uint64 {
 	const most = 1 << 20
-	return uint64(min(max(u.Weight, 1), most)) //nolint:gosec // between 1 and most
+	return uint64(min(max(u.Weight, 1), most))
 }
 
 // unknown is the error for a model that is not there, with names near it.

@@ -46,15 +46,18 @@ func telling(w string) bool {
 			return true
 		}
 	}
-	run, digits, dots := 0, 0, 0
+	return keyLike(w) || addressLike(w)
+}
+
+// keyLike reports whether a word holds a long run of letters and digits.
+func keyLike(w string) bool {
+	run, digits := 0, 0
 	for _, r := range w {
 		switch {
 		case r >= '0' && r <= '9':
 			run, digits = run+1, digits+1
-		case r < 0x80 && (unicode.IsLetter(r) || r == '-' || r == '_' || r == '*'):
+		case r < 0x80 && (unicode.IsLetter(r) || strings.ContainsRune("-_*", r)):
 			run++
-		case r == '.' || r == ':':
-			dots++
 		default:
 			run, digits = 0, 0
 		}
@@ -62,5 +65,11 @@ func telling(w string) bool {
 			return true
 		}
 	}
-	return dots >= 3 && digits >= 4 // an IP address
+	return false
+}
+
+// addressLike reports whether a word may be an IP address.
+func addressLike(w string) bool {
+	parts := strings.FieldsFunc(w, func(r rune) bool { return r < '0' || r > '9' })
+	return strings.Count(w, ".")+strings.Count(w, ":") >= 3 && len(parts) >= 4
 }

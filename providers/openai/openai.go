@@ -98,14 +98,14 @@ func (o *OpenAI) Provision(_ context.Context, h jimu.Host) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(rows, func(v vendor) bool { return v.ID == o.Account.Vendor })
+	i := slices.IndexFunc(rows, func(v vendor) bool { return v.ID == o.Vendor })
 	if i < 0 {
 		ids := make([]string, len(rows))
 		for j := range rows {
 			ids[j] = rows[j].ID
 		}
 		return jimu.Errorf(jimu.Invalid, "upstream %s: there is no vendor %q; take openai-compatible with a base_url, or one of %s",
-			o.Name, o.Account.Vendor, strings.Join(ids, ", "))
+			o.Name, o.Vendor, strings.Join(ids, ", "))
 	}
 	o.vendor = rows[i]
 	if o.BaseURL == "" {

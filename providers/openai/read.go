@@ -53,34 +53,45 @@ func (a *answer) member(key, val []byte) {
 	case "usage":
 		a.setUsage(val)
 	case "x_groq":
-		for w := walk(val); w.next(); {
-			if string(w.key) == "usage" || string(w.key) == "error" {
-				a.member(w.key, w.val)
-			}
-		}
-	case "error":
-		if !empty(val) {
-			a.sig |= jimu.SignalError
-		}
-	case "object":
-		if string(val) == `"error"` {
-			a.sig |= jimu.SignalError
-		}
-	case "base_resp":
-		for w := walk(val); w.next(); {
-			if string(w.key) == "status_code" && !empty(w.val) {
-				a.sig |= jimu.SignalError
-			}
-		}
+		a.groq(val)
 	case "data":
 		a.found = true
 		if !empty(val) {
 			a.sig |= jimu.SignalContent
 		}
+	default:
+		a.failure(key, val)
+	}
+}
+
+// failure looks at the members in which vendors put an error.
+func (a *answer) failure(key, val []byte) {
+	failed := false
+	switch string(key) {
+	case "error":
+		failed = !empty(val)
+	case "object":
+		failed = string(val) == `"error"`
+	case "base_resp":
+		for w := walk(val); w.next(); {
+			failed = failed || (string(w.key) == "status_code" && !empty(w.val))
+		}
 	case "code":
 		a.code = !empty(val) && string(val) != `"0"` && string(val) != "200"
 	case "message":
 		a.said = !empty(val)
+	}
+	if failed {
+		a.sig |= jimu.SignalError
+	}
+}
+
+// groq looks into Groq's own member.
+func (a *answer) groq(val []byte) {
+	for w := walk(val); w.next(); {
+		if string(w.key) == "usage" || string(w.key) == "error" {
+			a.member(w.key, w.val)
+		}
 	}
 }
 
