@@ -43,16 +43,28 @@ func scanEntry(rows *sql.Rows) (jimu.Entry, error) {
 
 // EntriesOf reads the entries of a kind with these refs, those that exist.
 func (t *LedgerTx) EntriesOf(ctx context.Context, kind jimu.EntryKind, refs []string) ([]jimu.Entry, error) {
+	return entriesOf(ctx, t.tx.Query, kind, refs)
+}
+
+// EntriesOf reads the entries of a kind with these refs, those that exist.
+func (l *Ledger) EntriesOf(ctx context.Context, kind jimu.EntryKind, refs []string) ([]jimu.Entry, error) {
+	return entriesOf(ctx, l.db.Query, kind, refs)
+}
+
+type query func(ctx context.Context, q string, args ...any) (*sql.Rows, error)
+
+func entriesOf(ctx context.Context, query query, kind jimu.EntryKind, refs []string) ([]jimu.Entry, error) {
 	var out []jimu.Entry
-	return out, each(refs, func(part []string) error {
+	err := each(refs, func(part []string) error {
 		list, args := in([]any{string(kind)}, part)
-		rows, err := t.tx.Query(ctx, "SELECT "+entryCols+" FROM entries WHERE kind = ? AND ref IN "+list, args...)
+		rows, err := query(ctx, "SELECT "+entryCols+" FROM entries WHERE kind = ? AND ref IN "+list, args...)
 		return scanAll(rows, err, func(rows *sql.Rows) error {
 			e, err := scanEntry(rows)
 			out = append(out, e)
 			return err
 		})
 	})
+	return out, err
 }
 
 // Account reads an account. One that does not exist has nothing.
@@ -141,6 +153,8 @@ const (
 	AuditBalance     = "balance"      // full: a balance is the sum of its entries
 	AuditBudgetSpent = "budget spent" // full: what is spent of a budget is the sum of its entries
 	AuditOrphans     = "orphans"      // leases and checkpoints belong to a run
+	AuditSettled     = "settled"      // no request has both a checkpoint and a charge
+	AuditUnique      = "unique"       // full: a kind and ref has one entry
 )
 
 var audits = map[string]string{ //nolint:gochecknoglobals // a constant table
@@ -166,4 +180,6 @@ var audits = map[string]string{ //nolint:gochecknoglobals // a constant table
 		WHERE b.spent <> COALESCE(x.s, 0)`,
 	AuditOrphans: `SELECT subject FROM leases l WHERE amount > 0 AND NOT EXISTS (SELECT 1 FROM nodes WHERE id = l.node)
 		UNION ALL SELECT request FROM checkpoints c WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE id = c.node)`,
+	AuditSettled: "SELECT request FROM checkpoints c WHERE EXISTS (SELECT 1 FROM entries WHERE kind = 'usage' AND ref = c.request)",
+	AuditUnique:  "SELECT ref FROM entries GROUP BY kind, ref HAVING COUNT(*) > 1",
 }

@@ -113,7 +113,7 @@ func scanAccount(rows interface{ Scan(dest ...any) error }) (jimu.Account, error
 // The IDs must be sorted, so that no two replicas wait for each other.
 func (t *LedgerTx) Accounts(ctx context.Context, ids []string) ([]jimu.Account, error) {
 	var out []jimu.Account
-	return out, each(ids, func(part []string) error {
+	err := each(ids, func(part []string) error {
 		list, args := in(nil, part)
 		rows, err := t.tx.Query(ctx, "SELECT "+accountCols+" FROM accounts WHERE id IN "+list+" ORDER BY id {for update}", args...)
 		return scanAll(rows, err, func(rows *sql.Rows) error {
@@ -122,6 +122,7 @@ func (t *LedgerTx) Accounts(ctx context.Context, ids []string) ([]jimu.Account, 
 			return err
 		})
 	})
+	return out, err
 }
 
 // AddAccount opens an account, unless it exists.
@@ -158,7 +159,7 @@ func (t *LedgerTx) Move(ctx context.Context, id string, by jimu.Credit) (bool, e
 // IDs must be sorted.
 func (t *LedgerTx) Budgets(ctx context.Context, ids []string) ([]jimu.Budget, error) {
 	var out []jimu.Budget
-	return out, each(ids, func(part []string) error {
+	err := each(ids, func(part []string) error {
 		list, args := in(nil, part)
 		rows, err := t.tx.Query(ctx, "SELECT id, cap, spent, held FROM budgets WHERE id IN "+list+" ORDER BY id {for update}", args...)
 		return scanAll(rows, err, func(rows *sql.Rows) error {
@@ -168,6 +169,7 @@ func (t *LedgerTx) Budgets(ctx context.Context, ids []string) ([]jimu.Budget, er
 			return err
 		})
 	})
+	return out, err
 }
 
 // SaveBudget changes what is spent and held of a budget that is as it was
