@@ -41,6 +41,11 @@ const (
 // Insert writes records, and the attempts in them. A record that is there
 // already, by its request ID, stays as it is.
 func (u *Usage) Insert(ctx context.Context, records []*jimu.Record) error {
+	return u.db.Tx(ctx, func(tx *Tx) error { return u.InsertTx(ctx, tx, records) })
+}
+
+// InsertTx is Insert within a transaction, such as a [Writer]'s.
+func (u *Usage) InsertTx(ctx context.Context, tx *Tx, records []*jimu.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -52,16 +57,14 @@ func (u *Usage) Insert(ctx context.Context, records []*jimu.Record) error {
 			attempts = appendAttempt(attempts, r.Request, i, &r.Attempts[i])
 		}
 	}
-	return u.db.Tx(ctx, func(tx *Tx) error {
-		_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
-			in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Insert(ctx, `INSERT INTO attempts (request, seq, upstream, upstream_key, model, fault, status, code, took_us)
-			VALUES {values} {ignore (request, seq)}`, attemptCols, attempts)
+	_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
+		in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
+	if err != nil {
 		return err
-	})
+	}
+	_, err = tx.Insert(ctx, `INSERT INTO attempts (request, seq, upstream, upstream_key, model, fault, status, code, took_us)
+		VALUES {values} {ignore (request, seq)}`, attemptCols, attempts)
+	return err
 }
 
 func appendRecord(dst []any, r *jimu.Record) []any {
