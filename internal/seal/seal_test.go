@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -160,7 +161,7 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", k)
 	for _, s := range []string{fmt.Sprint(k), fmt.Sprintf("%v %+v %#v %s %x", k, k, k, k, k), log.String()} {
-		if strings.Contains(s, fmt.Sprintf("%x", k.b[:4])) || !strings.Contains(s, "*") && !strings.Contains(s, "2a2a2a") {
+		if strings.Contains(s, hex.EncodeToString(k.b[:4])) || !strings.Contains(s, "*") && !strings.Contains(s, "2a2a2a") {
 			t.Errorf("printed as %q", s)
 		}
 	}

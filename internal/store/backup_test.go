@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,41 +16,52 @@ import (
 	"github.com/jimu-ai/jimu/internal/store/storetest"
 )
 
-// TestBackupUnderLoad backs up while rows are written and restores: the copy
-// must be whole and hold one moment of the original.
-func TestBackupUnderLoad(t *testing.T) {
-	t.Parallel()
-	s := storetest.Open(t, "")
-	ctx, stop := context.WithCancel(t.Context())
+// load writes rows, a and b always equal, until stop is called.
+func load(t *testing.T, s *store.Store) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for ctx.Err() == nil { // a and b are always equal
-			err := s.Main.Tx(ctx, func(tx *store.Tx) error {
-				if err := tx.Bump(ctx, "a"); err != nil {
-					return err
-				}
-				return tx.Bump(ctx, "b")
-			})
+		for ctx.Err() == nil {
+			err := s.Main.Tx(ctx, func(tx *store.Tx) error { return errors.Join(tx.Bump(ctx, "a"), tx.Bump(ctx, "b")) })
 			if err != nil && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}
 	})
+	return func() { cancel(); wg.Wait() }
+}
+
+func revision(t *testing.T, s *store.Store, name string) int64 {
+	t.Helper()
+	rev, err := s.Main.Revision(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
+}
+
+// TestBackupUnderLoad backs up while rows are written, as the command line
+// does it, and restores: the copy must be whole and of one moment.
+func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, "")
 	if err := s.Main.Tx(t.Context(), func(tx *store.Tx) error { return tx.Bump(t.Context(), "c") }); err != nil {
 		t.Fatal(err)
 	}
+	stop := load(t, s)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "backup.tar")
-	if err := s.Backup(t.Context(), file); err != nil {
+	if err := open(t, store.Options{Data: s.Data(), ReadOnly: true}).Backup(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	stop()
-	wg.Wait()
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v (%v)", info.Mode(), err)
+	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("the folder has %v (%v)", left, err)
-	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v (%v)", info.Mode(), err)
 	}
 	if err := s.Backup(t.Context(), file); codeOf(err) != jimu.Conflict {
 		t.Errorf("a file is overwritten: %v", err)
@@ -63,15 +75,9 @@ func TestBackupUnderLoad(t *testing.T) {
 		t.Errorf("left behind: %q (%v)", left, err)
 	}
 	restored := open(t, store.Options{Data: data})
-	var revs [3]int64
-	for i, name := range []string{"a", "b", "c"} {
-		var err error
-		if revs[i], err = restored.Main.Revision(t.Context(), name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if revs[0] != revs[1] || revs[2] != 1 {
-		t.Errorf("the copy is of no one moment: %v", revs)
+	a, b, c := revision(t, restored, "a"), revision(t, restored, "b"), revision(t, restored, "c")
+	if a != b || c != 1 || a > revision(t, s, "a") {
+		t.Errorf("the copy is of no one moment: %d %d %d", a, b, c)
 	}
 	if restored.Node == s.Node {
 		t.Error("two data folders have the same node ID")

@@ -101,20 +101,62 @@ func (d *DB) text(q string) (*text, error) {
 	return t, nil
 }
 
-// prepare keeps the statement prepared in at, if it is worth it. It must not
-// run inside a transaction, which has SQLite's only writing connection.
-func (d *DB) prepare(ctx context.Context, pool *sql.DB, t *text, at *atomic.Pointer[sql.Stmt]) *sql.Stmt {
-	if s := at.Load(); s != nil || d.dialect != SQLite || t.uses.Add(1) < 2 {
-		return s
+// statement is a text to run: prepared, or not.
+type statement interface {
+	ExecContext(ctx context.Context, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, args ...any) *sql.Row
+}
+
+// unprepared is a text to run on a pool or in a transaction.
+type unprepared struct {
+	on interface {
+		ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
+		QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error)
+		QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row
+	}
+	text string
+}
+
+func (u unprepared) ExecContext(ctx context.Context, args ...any) (sql.Result, error) {
+	return u.on.ExecContext(ctx, u.text, args...)
+}
+
+func (u unprepared) QueryContext(ctx context.Context, args ...any) (*sql.Rows, error) {
+	return u.on.QueryContext(ctx, u.text, args...)
+}
+
+func (u unprepared) QueryRowContext(ctx context.Context, args ...any) *sql.Row {
+	return u.on.QueryRowContext(ctx, u.text, args...)
+}
+
+// prepare prepares the text for the pool at its second use and keeps it in at.
+// It must not run inside a transaction, which has SQLite's only writing
+// connection.
+func (d *DB) prepare(ctx context.Context, pool *sql.DB, t *text, at *atomic.Pointer[sql.Stmt]) {
+	if at.Load() != nil || d.dialect != SQLite || t.uses.Add(1) < 2 || d.known.Load() >= maxTexts {
+		return
 	}
 	s, err := pool.PrepareContext(ctx, t.sql)
 	if err != nil {
-		return nil // running the text shows the error
+		return // running the text shows the error
 	}
 	if !at.CompareAndSwap(nil, s) {
-		_ = s.Close() // another one was first
+		_ = s.Close() //nolint:sqlclosecheck // another one was first; s is kept otherwise
 	}
-	return at.Load()
+}
+
+// reading returns the statement to read with.
+func (d *DB) reading(ctx context.Context, q string) (statement, error) {
+	t, err := d.text(q)
+	if err != nil {
+		return unprepared{d.r, q}, err
+	}
+	d.prepare(ctx, d.r, t, &t.r)
+	if s := t.r.Load(); s != nil {
+		return s, nil
+	}
+	return unprepared{d.r, t.sql}, nil
 }
 
 // Exec runs one statement as a transaction of its own and returns how many
@@ -129,26 +171,17 @@ func (d *DB) Exec(ctx context.Context, q string, args ...any) (rows int64, err e
 
 // Query reads rows. The caller closes them.
 func (d *DB) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	t, err := d.text(q)
+	s, err := d.reading(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	if s := d.prepare(ctx, d.r, t, &t.r); s != nil {
-		return s.QueryContext(ctx, args...)
-	}
-	return d.r.QueryContext(ctx, t.sql, args...)
+	return s.QueryContext(ctx, args...)
 }
 
 // QueryRow reads at most one row. [sql.ErrNoRows] comes from its Scan.
 func (d *DB) QueryRow(ctx context.Context, q string, args ...any) *sql.Row {
-	t, err := d.text(q)
-	if err != nil {
-		return d.r.QueryRowContext(ctx, q, args...) // the database refuses the macro
-	}
-	if s := d.prepare(ctx, d.r, t, &t.r); s != nil {
-		return s.QueryRowContext(ctx, args...)
-	}
-	return d.r.QueryRowContext(ctx, t.sql, args...)
+	s, _ := d.reading(ctx, q) // a macro that does not exist is refused by the database
+	return s.QueryRowContext(ctx, args...)
 }
 
 // Tx runs f in a transaction that writes, and commits if f returns no error.
@@ -216,15 +249,19 @@ type Tx struct {
 // Dialect is which database this is.
 func (tx *Tx) Dialect() Dialect { return tx.db.dialect }
 
-// stmt returns the statement prepared for this transaction, if it is.
-func (tx *Tx) stmt(ctx context.Context, t *text) *sql.Stmt {
+// statement returns the statement to run in this transaction.
+func (tx *Tx) statement(ctx context.Context, q string) (statement, error) {
+	t, err := tx.db.text(q)
+	if err != nil {
+		return unprepared{tx.tx, q}, err
+	}
 	if s := t.w.Load(); s != nil {
-		return tx.tx.StmtContext(ctx, s)
+		return tx.tx.StmtContext(ctx, s), nil
 	}
 	if tx.db.dialect == SQLite {
 		tx.seen = append(tx.seen, t)
 	}
-	return nil
+	return unprepared{tx.tx, t.sql}, nil
 }
 
 // inside is the context of one statement. On SQLite it cannot be cancelled:
@@ -240,16 +277,11 @@ func (tx *Tx) inside(ctx context.Context) context.Context {
 // Exec runs a statement and returns how many rows it matched.
 func (tx *Tx) Exec(ctx context.Context, q string, args ...any) (rows int64, err error) {
 	ctx = tx.inside(ctx)
-	t, err := tx.db.text(q)
+	s, err := tx.statement(ctx, q)
 	if err != nil {
 		return 0, err
 	}
-	var res sql.Result
-	if s := tx.stmt(ctx, t); s != nil {
-		res, err = s.ExecContext(ctx, args...)
-	} else {
-		res, err = tx.tx.ExecContext(ctx, t.sql, args...)
-	}
+	res, err := s.ExecContext(ctx, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -260,25 +292,16 @@ func (tx *Tx) Exec(ctx context.Context, q string, args ...any) (rows int64, err 
 // again.
 func (tx *Tx) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
 	ctx = tx.inside(ctx)
-	t, err := tx.db.text(q)
+	s, err := tx.statement(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	if s := tx.stmt(ctx, t); s != nil {
-		return s.QueryContext(ctx, args...)
-	}
-	return tx.tx.QueryContext(ctx, t.sql, args...)
+	return s.QueryContext(ctx, args...)
 }
 
 // QueryRow reads at most one row. [sql.ErrNoRows] comes from its Scan.
 func (tx *Tx) QueryRow(ctx context.Context, q string, args ...any) *sql.Row {
 	ctx = tx.inside(ctx)
-	t, err := tx.db.text(q)
-	if err != nil {
-		return tx.tx.QueryRowContext(ctx, q, args...) // the database refuses the macro
-	}
-	if s := tx.stmt(ctx, t); s != nil {
-		return s.QueryRowContext(ctx, args...)
-	}
-	return tx.tx.QueryRowContext(ctx, t.sql, args...)
+	s, _ := tx.statement(ctx, q) // a macro that does not exist is refused by the database
+	return s.QueryRowContext(ctx, args...)
 }

@@ -96,6 +96,7 @@ func strings1(t *testing.T, db *store.DB, q string) (out []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {
@@ -103,7 +104,7 @@ func strings1(t *testing.T, db *store.DB, q string) (out []string) {
 		}
 		out = append(out, s)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return out

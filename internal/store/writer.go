@@ -60,7 +60,7 @@ func NewWriter[T any](ctx context.Context, db *DB, flush func(ctx context.Contex
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) //nolint:gosec // Close calls cancel
 	w := &Writer[T]{
 		db: db, flush: flush, o: o, cancel: cancel, changed: make(chan struct{}),
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), ended: make(chan struct{}),

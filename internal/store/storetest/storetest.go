@@ -10,7 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"testing"
+	"testing" //nolint:depguard // this package is for tests
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -50,15 +50,15 @@ func Replicas(s *store.Store) bool { return s.Main.Dialect() != store.SQLite }
 
 // Open opens a store in a new data folder and closes it when the test ends.
 // An empty address means SQLite.
-func Open(t testing.TB, address string) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{Data: t.TempDir(), Database: address})
+func Open(tb testing.TB, address string) *store.Store {
+	tb.Helper()
+	s, err := store.Open(tb.Context(), store.Options{Data: tb.TempDir(), Database: address})
 	if err != nil {
-		t.Fatalf("opening the store: %v", err)
+		tb.Fatalf("opening the store: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("closing the store: %v", err)
+			tb.Errorf("closing the store: %v", err)
 		}
 	})
 	return s
@@ -67,43 +67,43 @@ func Open(t testing.TB, address string) *store.Store {
 // Fresh makes a database on the server whose address the environment variable
 // holds, drops it when the test ends, and returns its address. Without a
 // server the test is skipped, and in CI it fails.
-func Fresh(t testing.TB, env string) string {
-	t.Helper()
+func Fresh(tb testing.TB, env string) string {
+	tb.Helper()
 	server := os.Getenv(env) //nolint:forbidigo // the only way to tell tests of a server
 	if server == "" {
 		if os.Getenv("CI") == "true" { //nolint:forbidigo // as above
-			t.Fatalf("%s is not set: run the tests through scripts/services run", env)
+			tb.Fatalf("%s is not set: run the tests through scripts/services run", env)
 		}
-		t.Skipf("%s is not set; scripts/services run go test … sets it", env)
+		tb.Skipf("%s is not set; scripts/services run go test … sets it", env)
 	}
 	u, err := url.Parse(server)
 	if err != nil {
-		t.Fatalf("%s: %v", env, err)
+		tb.Fatalf("%s: %v", env, err)
 	}
 	name := "jimu_test_" + jimu.NewID(time.Now())
-	admin := connect(t, u)
-	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("making a database: %v", err)
+	admin := connect(tb, u)
+	if _, err := admin.ExecContext(tb.Context(), "CREATE DATABASE "+name); err != nil {
+		tb.Fatalf("making a database: %v", err)
 	}
-	t.Cleanup(func() {
-		admin := connect(t, u)
+	tb.Cleanup(func() {
+		admin := connect(tb, u)
 		if _, err := admin.Exec("DROP DATABASE " + name); err != nil { //nolint:noctx // the test's context is over
-			t.Errorf("dropping the database: %v", err)
+			tb.Errorf("dropping the database: %v", err)
 		}
 		if err := admin.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	if err := admin.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	fresh := *u
 	fresh.Path = "/" + name
 	return fresh.String()
 }
 
-func connect(t testing.TB, u *url.URL) *sql.DB {
-	t.Helper()
+func connect(tb testing.TB, u *url.URL) *sql.DB {
+	tb.Helper()
 	driver, dsn := "pgx", u.String()
 	if u.Scheme == "mysql" {
 		cfg := mysql.NewConfig()
@@ -114,7 +114,7 @@ func connect(t testing.TB, u *url.URL) *sql.DB {
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
-		t.Fatal(fmt.Errorf("connecting to the test server: %w", err))
+		tb.Fatal(fmt.Errorf("connecting to the test server: %w", err))
 	}
 	return db
 }
