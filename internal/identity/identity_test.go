@@ -553,8 +553,10 @@ type brokenPeople struct{ People }
 
 var errBroken = errors.New("the database is away")
 
-func (brokenPeople) HasOwner(context.Context) (bool, error)                       { return false, errBroken }
-func (brokenPeople) UserByName(context.Context, string) (*jimu.User, error)       { return nil, errBroken }
+func (brokenPeople) HasOwner(context.Context) (bool, error) { return false, errBroken }
+
+func (brokenPeople) UserByName(context.Context, string) (*jimu.User, error) { return nil, errBroken }
+
 func (brokenPeople) Session(context.Context, []byte) (*jimu.User, time.Time, time.Time, error) {
 	return nil, time.Time{}, time.Time{}, errBroken
 }

@@ -345,4 +345,3 @@ func (f *fakeEvents) Next(ctx context.Context) (server.Event, error) {
 	}
 	return server.Event{}, io.EOF
 }
-
