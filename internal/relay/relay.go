@@ -148,7 +148,7 @@ type job struct {
 	ceiling  jimu.Credit // no answer that the upstream may give costs more; 0 is unknown
 	step     jimu.Credit // what a hold is extended by
 	limited  func(int64)
-	cancel   context.CancelFunc
+	cancel   atomic.Pointer[context.CancelFunc]
 
 	target *jimu.Target
 	answer *wire.Answer
@@ -219,9 +219,10 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // run answers a request and sees to it that it ends, whatever happens.
 func (r *Relay) run(ctx context.Context, j *job, f front) (err error) {
-	ctx, j.cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	j.cancel.Store(&cancel)
 	if err := r.enter(j); err != nil {
-		j.cancel()
+		cancel()
 		return err
 	}
 	defer func() {
@@ -323,7 +324,7 @@ func operation(path string) jimu.Operation {
 
 // end closes the books of a request. It is called exactly once.
 func (j *job) end(err error) {
-	j.cancel()
+	j.stop()
 	if j.answer != nil {
 		j.answer.Close()
 	}
@@ -336,6 +337,13 @@ func (j *job) end(err error) {
 	}
 	j.close(err)
 	j.r.leave(j)
+}
+
+// stop ends the request's context, and lets go of it.
+func (j *job) stop() {
+	if cancel := j.cancel.Swap(nil); cancel != nil {
+		(*cancel)()
+	}
 }
 
 // close fills in the record and hands it over.
@@ -351,7 +359,7 @@ func (j *job) close(err error) {
 		case j.cut.Load() == cutGone:
 			rec.State = jimu.StateCancelled
 		case rec.State == jimu.StateEnded:
-		case len(rec.Attempts) == 0:
+		case j.target == nil:
 			rec.State = jimu.StateRefused
 		default:
 			rec.State = jimu.StateFailed

@@ -33,6 +33,7 @@ func (j *job) relay(ctx context.Context, f front) error {
 	if detach {
 		j.detached = true
 		j.handOver()
+		j.stop()
 		go j.runDetached(s)
 		return nil
 	}
@@ -69,7 +70,7 @@ func (j *job) clientGone() { j.cutShort(cutGone) }
 // cutShort ends the request early. It may be called by any goroutine.
 func (j *job) cutShort(why int32) {
 	j.cut.CompareAndSwap(cutNone, why)
-	j.cancel()
+	j.stop()
 	a := j.live.Load()
 	switch {
 	case a == nil:
@@ -221,7 +222,7 @@ func (j *job) feed(p []byte) (signal jimu.Signal, failed *jimu.Fault, err error)
 			if !j.eof || len(b) == 0 {
 				break
 			}
-			n = len(b) // the last event, without its blank line
+			n, j.split = len(b), splitter{} // the last event, without its blank line
 		}
 		s, f := j.event(b[:n])
 		signal |= s

@@ -220,8 +220,17 @@ func (a *Answer) take() ([]byte, error) {
 }
 
 // Detach ends the watch on the context that the request was made with: from
-// now on only Abort and Limit cut it short.
-func (a *Answer) Detach() { a.stop() }
+// now on only Abort and Limit cut it short. What was read and taken need not
+// be kept any more.
+func (a *Answer) Detach() {
+	a.stop()
+	a.stop = stopped // it holds the context
+	if a.conn != nil && a.conn.r == a.conn.w {
+		a.conn.release()
+	}
+}
+
+func stopped() bool { return true }
 
 // Limit ends all reading at a time.
 func (a *Answer) Limit(t time.Time) {

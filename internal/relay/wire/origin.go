@@ -152,7 +152,7 @@ func (c *conn) release() {
 }
 
 // bufSize is what is read at once, at most.
-const bufSize = 16 << 10
+const bufSize = 8 << 10
 
 // smallSize is what a connection that cannot say whether it is readable (TLS,
 // or one inside the process) holds while it waits.
