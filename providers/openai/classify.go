@@ -188,8 +188,10 @@ func rest(h http.Header, body []byte, now time.Time) time.Duration {
 		wait = span(h.Get("X-Ratelimit-Reset"), now)
 	}
 	if wait == 0 {
-		for _, d := range gjson.GetBytes(body, "error.details.#.retryDelay").Array() {
-			wait = max(wait, span(d.Str, now))
+		for _, path := range [...]string{"error.details.#.retryDelay", "0.error.details.#.retryDelay"} {
+			for _, d := range gjson.GetBytes(body, path).Array() {
+				wait = max(wait, span(d.Str, now))
+			}
 		}
 	}
 	return wait

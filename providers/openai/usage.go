@@ -1,10 +1,9 @@
 package openai
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/jimu-ai/jimu"
 )
@@ -13,36 +12,103 @@ import (
 // [jimu.Usage.Sane].
 const insane = -1
 
+// tally is a usage object as it comes, before it is known what is part of what.
+type tally struct {
+	in, out, total int64
+	// cached tokens, under the names that vendors have for them
+	cached, hit, plain int64
+	reasoning, beside  int64 // in the details, and next to them
+	detail             jimu.Usage
+}
+
 // readUsage turns a usage object into the normal form, in which no count is
 // part of another. beside says that the vendor's reasoning is not part of
 // completion_tokens. It reports false where the object counts nothing.
 func readUsage(raw []byte, beside bool) (jimu.Usage, bool) {
-	v := gjson.ParseBytes(raw)
-	in := count(v, "prompt_tokens", "input_tokens")
-	out := count(v, "completion_tokens", "output_tokens")
-	total := count(v, "total_tokens")
-	if in == 0 && out == 0 {
-		in = total // rerankers and some embeddings say no more
+	var t tally
+	for w := walk(raw); w.next(); {
+		t.member(w.key, w.val)
 	}
-	if in == 0 && out == 0 {
+	if t.in == 0 && t.out == 0 {
+		t.in = t.total // rerankers and some embeddings say no more
+	}
+	if t.in == 0 && t.out == 0 {
 		return jimu.Usage{}, false
 	}
-	u := jimu.Usage{
-		InCached: count(v, "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
-			"prompt_cache_hit_tokens", "cached_tokens"),
-		InCacheWrite5m: count(v, "prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens",
-			"prompt_tokens_details.cache_creation_input_tokens"),
-		InAudio: count(v, "prompt_tokens_details.audio_tokens", "input_tokens_details.audio_tokens"),
-		InImage: count(v, "prompt_tokens_details.image_tokens", "input_tokens_details.image_tokens"),
-		OutReasoning: count(v, "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens",
-			"reasoning_tokens"),
-		OutAudio: count(v, "completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens"),
-		OutImage: count(v, "completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"),
-	}
-	u.UpstreamCost = nano(v.Get("cost"))
-	splitInput(&u, in)
-	splitOutput(&u, out, total-in-out, beside)
+	u := t.detail
+	u.InCached = first(t.cached, t.hit, t.plain)
+	u.OutReasoning = first(t.reasoning, t.beside)
+	splitInput(&u, t.in)
+	splitOutput(&u, t.out, t.total-t.in-t.out, beside)
 	return u, true
+}
+
+func (t *tally) member(key, val []byte) {
+	switch string(key) {
+	case "prompt_tokens", "input_tokens":
+		set(&t.in, val)
+	case "completion_tokens", "output_tokens":
+		set(&t.out, val)
+	case "total_tokens":
+		set(&t.total, val)
+	case "prompt_cache_hit_tokens": // DeepSeek
+		set(&t.hit, val)
+	case "cached_tokens": // Moonshot, StepFun
+		set(&t.plain, val)
+	case "reasoning_tokens":
+		set(&t.beside, val)
+	case "cost": // OpenRouter
+		t.detail.UpstreamCost = nano(val)
+	case "prompt_tokens_details", "input_tokens_details":
+		for w := walk(val); w.next(); {
+			t.input(w.key, w.val)
+		}
+	case "completion_tokens_details", "output_tokens_details":
+		for w := walk(val); w.next(); {
+			t.output(w.key, w.val)
+		}
+	}
+}
+
+func (t *tally) input(key, val []byte) {
+	switch string(key) {
+	case "cached_tokens":
+		set(&t.cached, val)
+	case "cache_write_tokens", "cache_creation_input_tokens": // OpenAI and OpenRouter; DashScope
+		set(&t.detail.InCacheWrite5m, val)
+	case "audio_tokens":
+		set(&t.detail.InAudio, val)
+	case "image_tokens":
+		set(&t.detail.InImage, val)
+	}
+}
+
+func (t *tally) output(key, val []byte) {
+	switch string(key) {
+	case "reasoning_tokens":
+		set(&t.reasoning, val)
+	case "audio_tokens":
+		set(&t.detail.OutAudio, val)
+	case "image_tokens":
+		set(&t.detail.OutImage, val)
+	}
+}
+
+// set takes a count unless it says nothing.
+func set(to *int64, val []byte) {
+	if n := whole(val); n != 0 {
+		*to = n
+	}
+}
+
+// first returns the first count that is not 0.
+func first(ns ...int64) int64 {
+	for _, n := range ns {
+		if n != 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // splitInput takes the kinds of input out of the whole. Cached tokens may be
@@ -69,41 +135,32 @@ func splitOutput(u *jimu.Usage, out, hidden int64, beside bool) {
 	u.OutText = out - u.OutReasoning - u.OutAudio - u.OutImage
 }
 
-// count returns the first of the members that is there and not 0.
-func count(v gjson.Result, paths ...string) int64 {
-	for _, p := range paths {
-		if n := whole(v.Get(p)); n != 0 {
-			return n
-		}
-	}
-	return 0
-}
+// mostCount is beyond any count, and small enough that sums of counts do not
+// overflow.
+const mostCount = 1 << 58
 
 // whole reads a count. A fraction, or a number too large, is insane; null and
 // what is no number is 0.
-func whole(r gjson.Result) int64 {
-	if r.Type != gjson.Number {
+func whole(raw []byte) int64 {
+	if len(raw) == 0 || (raw[0] != '-' && (raw[0] < '0' || raw[0] > '9')) {
 		return 0
 	}
-	s, frac, dot := strings.Cut(r.Raw, ".")
-	if dot && strings.Trim(frac, "0") != "" {
+	digits, frac, dot := bytes.Cut(raw, []byte("."))
+	if dot && len(bytes.Trim(frac, "0")) > 0 {
 		return insane
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil || n > mostCount || n < -mostCount {
 		return insane
 	}
 	return n
 }
 
-// nano reads a decimal number of some currency as nano-units, cut off below.
-// What cannot be read is 0, which means unknown.
-func nano(r gjson.Result) int64 {
-	const decimals = 9
-	s := strings.ToLower(r.Raw)
-	if r.Type == gjson.String {
-		s = strings.ToLower(r.Str)
-	}
+// nano reads a decimal number of some currency, or a string that holds one, as
+// nano-units, cut off below. What cannot be read is 0, which means unknown.
+func nano(raw []byte) int64 {
+	const decimals, longest = 9, 40
+	s := strings.ToLower(strings.Trim(string(raw), `"`))
 	mantissa, exp, scientific := strings.Cut(s, "e")
 	shift := 0
 	if scientific {
@@ -116,7 +173,7 @@ func nano(r gjson.Result) int64 {
 	digits, frac, _ := strings.Cut(mantissa, ".")
 	point := len(digits) + shift + decimals
 	digits += frac
-	if point <= 0 || len(digits) > 40 {
+	if point <= 0 || len(digits) > longest {
 		return 0
 	}
 	if len(digits) < point {
