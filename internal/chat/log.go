@@ -174,6 +174,7 @@ type Event struct {
 type Reader struct {
 	log   *log
 	at    int64
+	known int64     // what there was at the start; it goes at once
 	next  time.Time // when the next live event may go
 	now   func() time.Time
 	fetch func(ctx context.Context) (*log, error) // reads a turn of another process again; nil for ours
@@ -192,7 +193,7 @@ const fetchPeriod = savePeriod / 2
 func (s *Service) Attach(ctx context.Context, user, id string, after int64) (*Reader, error) {
 	r := &Reader{at: after, now: s.o.Now}
 	if l := s.live(user, id); l != nil {
-		r.log = l.log
+		r.log, r.known = l.log, l.log.size()
 		return r, nil
 	}
 	fetch := func(ctx context.Context) (*log, error) {
@@ -206,7 +207,7 @@ func (s *Service) Attach(ctx context.Context, user, id string, after int64) (*Re
 	if err != nil {
 		return nil, err
 	}
-	r.log = l
+	r.log, r.known = l, l.size()
 	if l.final == nil {
 		r.fetch = fetch
 	}
@@ -222,13 +223,12 @@ func (r *Reader) Next(ctx context.Context) (Event, error) {
 				r.over = true
 				return event(p.end, "done", p.final)
 			}
-			r.at = p.end
 			if err := r.wait(ctx, p.more); err != nil {
 				return Event{}, err
 			}
 			continue
 		}
-		if wait := r.next.Sub(r.now()); p.last && p.final == nil && wait > 0 {
+		if wait := r.next.Sub(r.now()); r.at >= r.known && p.last && p.final == nil && wait > 0 {
 			if err := sleep(ctx, wait); err != nil {
 				return Event{}, err
 			}
