@@ -105,7 +105,7 @@ func (l *log) texts() (reasoning, answer string, runs []int64) {
 			runs = append(runs, 0)
 		}
 		runs = append(runs, r.end-at)
-		by[r.kind].Write(l.text[at:r.end])
+		_, _ = by[r.kind].Write(l.text[at:r.end]) // a builder never fails
 		at = r.end
 	}
 	return by[kindReasoning].String(), by[kindAnswer].String(), runs

@@ -24,6 +24,15 @@ func (c comments) of(t reflect.Type, field string) string {
 	return c[t.PkgPath()+"."+t.Name()][field]
 }
 
+// text is what a field's comment says, with the key in place of the Go name.
+func (d *describer) text(f field) string {
+	s := d.comments.of(f.owner, f.typ.Name)
+	if rest, ok := strings.CutPrefix(s, f.typ.Name+" "); ok {
+		return f.key + " " + rest
+	}
+	return s
+}
+
 func newDescriber() (*describer, error) {
 	d := &describer{}
 	if err := json.Unmarshal(docsJSON, &d.comments); err != nil {
@@ -80,7 +89,7 @@ func (d *describer) fields(prefix string, t reflect.Type, v reflect.Value, doc *
 	for _, f := range fieldsOf(t) {
 		fv, ft := valueOf(v, f), f.typ.Type
 		key := prefix + f.key
-		out := Field{Key: key, Type: typeName(ft), Text: d.comments.of(f.owner, f.typ.Name), Secret: ft == secretType}
+		out := Field{Key: key, Type: typeName(ft), Text: d.text(f), Secret: ft == secretType}
 		if def := defaultOf(fv); def != nil {
 			out.Default = strings.Trim(string(def), `"`)
 		}

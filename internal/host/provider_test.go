@@ -136,12 +136,12 @@ func TestSchemaAndDocs(t *testing.T) {
 	}
 	for _, c := range []struct{ name, got, want string }{
 		{"upstream", string(up), `"enum":["deepseek","demo"]`},
-		{"upstream", string(up), `"default":1,"description":"Weight shares requests among upstreams`},
+		{"upstream", string(up), `"default":1,"description":"weight shares requests among upstreams`},
 		{"upstream", string(up), `"required":["vendor"]`},
 		{"pay", string(pay), `"additionalProperties":false`},
 		{"pay", string(pay), `"timeout":{"default":"1m30s"`},
 		{"pay", string(pay), `"token":{"type":"string","writeOnly":true}`},
-		{"doc", doc.Markdown(), "| `key` | text (secret) |  | Key is the API key at the vendor. |"},
+		{"doc", doc.Markdown(), "| `key` | text (secret) |  | key is the API key at the vendor. |"},
 		{"doc", doc.Markdown(), "| `deepseek` | DEEPSEEK | https://deepseek.example/v1 |  |"},
 		{"doc", doc.String(), "vendors: deepseek, demo"},
 		{"doc", payDoc.Markdown(), "| `list[].token` | text (secret) |"},

@@ -114,7 +114,7 @@ func (d *describer) object(t reflect.Type, v reflect.Value) map[string]any {
 	for _, f := range fieldsOf(t) {
 		fv := valueOf(v, f)
 		s := d.schema(f.typ.Type, fv)
-		if text := d.comments.of(f.owner, f.typ.Name); text != "" {
+		if text := d.text(f); text != "" {
 			s["description"] = text
 		}
 		if def := defaultOf(fv); def != nil {
