@@ -75,34 +75,11 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.startAll(ctx); err != nil {
 		return err
 	}
-	for round := range b.s.rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, b.s.rounds)
-		steps := []func(context.Context, *target, *result, int) error{b.closed, b.open, b.events}
-		if b.s.quick && round > 0 {
-			steps = steps[:1]
-		}
-		for _, step := range steps {
-			for i := range b.targets { // each round begins with another target
-				t := b.targets[(i+round)%len(b.targets)]
-				if err := step(ctx, t, b.results[t.name], round); err != nil {
-					return b.blame(t, err)
-				}
-			}
-		}
+	if err := b.loads(ctx); err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, "held streams")
-	for i, t := range b.targets {
-		if t.name == direct {
-			continue
-		}
-		if err := t.stop(); err != nil {
-			return err
-		}
-		next, err := b.memory(ctx, t)
-		if err != nil {
-			return b.blame(t, err)
-		}
-		b.targets[i] = next
+	if err := b.memories(ctx); err != nil {
+		return err
 	}
 	if b.gateway == nil {
 		b.report()
@@ -118,6 +95,45 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	if b.missed > 0 {
 		return fmt.Errorf("%d targets were missed", b.missed)
+	}
+	return nil
+}
+
+// loads measures all targets in turns.
+func (b *bench) loads(ctx context.Context) error {
+	for round := range b.s.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, b.s.rounds)
+		steps := []func(context.Context, *target, *result, int) error{b.closed, b.open, b.events}
+		if b.s.quick && round > 0 {
+			steps = steps[:1]
+		}
+		for _, step := range steps {
+			for i := range b.targets { // each round begins with another target
+				t := b.targets[(i+round)%len(b.targets)]
+				if err := step(ctx, t, b.results[t.name], round); err != nil {
+					return b.blame(t, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// memories measures what each target holds, one at a time.
+func (b *bench) memories(ctx context.Context) error {
+	fmt.Fprintln(os.Stderr, "held streams")
+	for i, t := range b.targets {
+		if t.name == direct {
+			continue
+		}
+		if err := t.stop(); err != nil {
+			return err
+		}
+		next, err := b.memory(ctx, t)
+		if err != nil {
+			return b.blame(t, err)
+		}
+		b.targets[i] = next
 	}
 	return nil
 }
