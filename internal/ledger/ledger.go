@@ -11,6 +11,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ type Options struct {
 	Node string
 	Now  func() time.Time
 	Log  *slog.Logger
+
+	pointEvery time.Duration // tests want more checkpoints
 }
 
 // Ledger is everybody's credit, as one process deals with it. It is safe for
@@ -58,10 +61,11 @@ type Ledger struct {
 	kept    map[string]bool // prices in the books; the writer's own
 	beats   map[string]seen // of other replicas; the writer's own
 
-	counters counters
-	cancel   context.CancelFunc
-	stop     chan struct{}
-	wg       sync.WaitGroup
+	pointEvery time.Duration
+	counters   counters
+	cancel     context.CancelFunc
+	stop       chan struct{}
+	wg         sync.WaitGroup
 }
 
 // node is one run of this process, as the books know it.
@@ -107,7 +111,7 @@ func Start(ctx context.Context, o Options) (*Ledger, error) {
 	l := &Ledger{
 		book: o.Book, folder: o.Node, now: o.Now, log: o.Log,
 		slices: map[leaseKey]*slice{}, kept: map[string]bool{}, beats: map[string]seen{},
-		stop: make(chan struct{}),
+		stop: make(chan struct{}), pointEvery: cmp.Or(o.pointEvery, pointEvery),
 	}
 	l.queue.wake, l.queue.hurry = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,16 +19,28 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		child(dir)
+		fmt.Fprintln(os.Stderr, child(dir))
 		return
+	}
+	flag.Parse()
+	n, err := strconv.Atoi(os.Getenv(roundsEnv))
+	if err != nil {
+		n = 0
+	}
+	explicit := false
+	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "rapid.checks" })
+	if !explicit {
+		_ = flag.Set("rapid.checks", strconv.Itoa(max(30, 4*n))) // a case is some 30 steps with a real database
 	}
 	goleak.VerifyTestMain(m)
 }
 
+const roundsEnv = "JIMU_TEST_ROUNDS"
+
 // rounds is how often a heavy test repeats itself.
 func rounds(t testing.TB, def int) int {
 	t.Helper()
-	n, err := strconv.Atoi(os.Getenv("JIMU_TEST_ROUNDS"))
+	n, err := strconv.Atoi(os.Getenv(roundsEnv))
 	if err != nil || n < 1 {
 		return def
 	}
@@ -146,7 +159,3 @@ func code(err error) jimu.Code {
 	}
 	return jimu.ErrorOf(err).Code
 }
-
-const childEnv = "JIMU_LEDGER_CHILD"
-
-func child(dir string) { fmt.Println(dir) }

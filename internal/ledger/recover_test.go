@@ -26,27 +26,33 @@ func begin(t testing.TB, s *store.Store) *Ledger {
 	return l
 }
 
-// pointNow makes the writer checkpoint what is metered.
-func (l *Ledger) pointNow(t testing.TB) {
-	t.Helper()
-	b := &batch{}
+// pointOnce makes the checkpoints that are due, outside of the writer.
+func (l *Ledger) pointOnce(ctx context.Context) error {
+	b := &batch{node: l.node.Load()}
 	b.points, b.prices = l.meters.changed(l)
-	b.node = l.node.Load()
-	l.newPrices(b)
-	// The writer is not asked: a second transaction does what it would do.
-	err := l.book.Update(context.Background(), func(tx Tx) error {
+	for i := range b.points {
+		b.points[i].Node = b.node.id
+	}
+	if len(b.points) == 0 {
+		return nil
+	}
+	return l.book.Update(ctx, func(tx Tx) error {
 		for _, p := range b.prices {
 			d, err := priceData(p)
 			if err != nil {
 				return err
 			}
-			if err := tx.AddPrice(context.Background(), d.version, d.model, d.data); err != nil {
+			if err := tx.AddPrice(ctx, d.version, d.model, d.data); err != nil {
 				return err
 			}
 		}
-		return tx.SaveCheckpoints(context.Background(), b.points)
+		return tx.SaveCheckpoints(ctx, b.points)
 	})
-	if err != nil {
+}
+
+func (l *Ledger) pointNow(t testing.TB) {
+	t.Helper()
+	if err := l.pointOnce(context.Background()); err != nil {
 		t.Fatalf("checkpointing: %v", err)
 	}
 }

@@ -42,7 +42,7 @@ func (l *Ledger) write(ctx context.Context) {
 		}
 		now := l.now()
 		b := l.queue.drain(now)
-		if now.Sub(pointed) >= pointEvery {
+		if now.Sub(pointed) >= l.pointEvery {
 			pointed = now
 			b.points, b.prices = l.meters.changed(l)
 		}
