@@ -15,6 +15,7 @@ export default defineConfig({
       { find: "react/jsx-runtime", replacement: "preact/jsx-runtime" },
       { find: "react/jsx-dev-runtime", replacement: "preact/jsx-dev-runtime" },
       { find: /^react$/, replacement: "preact/compat" },
+      { find: /^use-sync-external-store\/shim(\/index\.js)?$/, replacement: "preact/compat" }, // React has it itself by now
       // markdown-it needs one function of it; the browser knows all entities.
       { find: /^entities$/, replacement: here("./src/markdown/entities.ts") },
     ],

@@ -59,16 +59,14 @@ export function Listed<T>({ pages, failed, empty, children }: ListedProps<T>) {
   return (
     <>
       {children(rows)}
-      <div className="list-end">
-        {fault && <p className="fault">{explain(fault)}</p>}
-        {more ? (
+      {more && (
+        <div className="list-end">
+          {fault && <p className="fault">{explain(fault)}</p>}
           <button type="button" disabled={busy} onClick={load}>
             {busy ? t("loading") : t("more")}
           </button>
-        ) : (
-          <span className="hint">{t("usage.end")}</span>
-        )}
-      </div>
+        </div>
+      )}
     </>
   );
 }

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import type { Turn } from "../api/types";
 import { asProblem, type Problem } from "../api/client";
@@ -59,7 +59,7 @@ function Fresh() {
     }
   };
   const none = loaded && forChat(all).length === 0;
-  const demo = known?.demo || all.find((m) => m.id === model)?.demo;
+  const note = known?.demo ? t("chat.demo_note") : all.find((m) => m.id === model)?.demo ? t("chat.demo_model") : "";
   return (
     <div className="chat">
       <Bar>
@@ -69,9 +69,9 @@ function Fresh() {
         <Mark size={64} />
         <h1>{none ? t("chat.no_models") : t("chat.hello")}</h1>
         <p className="muted">{none ? t("chat.no_models_text") : t("chat.hello_sub")}</p>
-        {demo && !none && (
+        {note && !none && (
           <p className="demo-note">
-            <span className="badge">{t("demo")}</span> {t("chat.demo_note")}
+            <span className="badge">{t("demo")}</span> {note}
           </p>
         )}
         {fault && <Notice kind="bad">{explain(fault)}</Notice>}
@@ -83,7 +83,7 @@ function Fresh() {
 
 function Conversation({ id }: { id: string }) {
   const [thread] = useState(() => threadOf(id));
-  useEffect(() => () => closeThread(id), [id]);
+  useLayoutEffect(() => () => closeThread(thread), [thread]);
   const { loaded, fault } = thread.state.use();
   const [model, setModel] = useModel(thread.model);
   const listed = list.use().items.find((c) => c.id === id);

@@ -199,7 +199,7 @@ export async function startThread(model: string): Promise<Thread> {
 }
 
 /** closeThread lets a thread go. */
-export function closeThread(id: string): void {
-  open.get(id)?.close();
-  open.delete(id);
+export function closeThread(thread: Thread): void {
+  thread.close();
+  if (open.get(thread.id) === thread) open.delete(thread.id);
 }

@@ -12,10 +12,10 @@ const paths = {
   again: "M16 10a6 6 0 1 1-1.8-4.3M16 3v4h-4",
   down: "M10 4v12M5 11l5 5 5-5",
   chevron: "M6 8l4 4 4-4",
-  key: "M12.5 3.5a4 4 0 1 1-3.2 6.4L4 15v2h3v-2h2v-2l1.6-1.6M13.5 6.5v.01",
+  key: "M13 11a4 4 0 1 0-4-4 4 4 0 0 0 4 4ZM10.2 9.8 3.5 16.500M5.5 14.500l2 2M8 12l1.5 1.5",
   chart: "M4 16V9M8 16V4M12 16v-5M16 16V7",
-  person: "M10 10a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM4 17c.6-3.2 3-5 6-5s5.400 1.800 6 5",
-  alert: "M10 6v5M10 14v.01M10 2.500 18 17H2L10 2.500Z",
+  person: "M10 10a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM4 17c.6-3.2 3-5 6-5s5.4 1.8 6 5",
+  alert: "M10 6v5M10 14v.01M10 2.5 18 17H2L10 2.500Z",
 } as const;
 
 export type IconName = keyof typeof paths;
