@@ -1,8 +1,10 @@
 package mock
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 
 	"github.com/tidwall/gjson"
@@ -41,6 +43,13 @@ func (embedding) read(m *Mock, _ *http.Request, a *ask) error {
 	if a.model == "" {
 		return invalid("model", "you must provide a model parameter")
 	}
+	switch format := gjson.GetBytes(a.body, "encoding_format"); format.String() {
+	case "", "float":
+	case "base64":
+		a.base64 = true
+	default:
+		return invalid("encoding_format", "Invalid value for 'encoding_format': expected float or base64.")
+	}
 	input := gjson.GetBytes(a.body, "input")
 	texts := []gjson.Result{input}
 	if input.IsArray() {
@@ -60,9 +69,9 @@ func (embedding) read(m *Mock, _ *http.Request, a *ask) error {
 
 func (embedding) answer(dst []byte, a *ask) []byte {
 	type vector struct {
-		Object    string              `json:"object"`
-		Index     int                 `json:"index"`
-		Embedding [vectorSize]float64 `json:"embedding"`
+		Object    string `json:"object"`
+		Index     int    `json:"index"`
+		Embedding any    `json:"embedding"`
 	}
 	type sum struct {
 		Prompt int64 `json:"prompt_tokens"`
@@ -70,9 +79,17 @@ func (embedding) answer(dst []byte, a *ask) []byte {
 	}
 	data := make([]vector, a.n)
 	for i := range data {
-		data[i] = vector{Object: "embedding", Index: i}
-		for j := range data[i].Embedding {
-			data[i].Embedding[j] = float64((i+j)%vectorSize) / vectorSize
+		var v [vectorSize]float32
+		for j := range v {
+			v[j] = float32((i+j)%vectorSize) / vectorSize
+		}
+		data[i] = vector{"embedding", i, v}
+		if a.base64 {
+			var raw [4 * vectorSize]byte
+			for j, f := range v {
+				binary.LittleEndian.PutUint32(raw[4*j:], math.Float32bits(f))
+			}
+			data[i].Embedding = raw[:] // which JSON writes in base64
 		}
 	}
 	out := struct {

@@ -193,6 +193,7 @@ type ask struct {
 	cut     bool // the answer ended at max
 	noUsage bool
 	every   bool // usage in every chunk
+	base64  bool // vectors are wanted in base64
 	usage   usage
 }
 

@@ -234,8 +234,9 @@ func TestListsAndCounts(t *testing.T) {
 		{request{"GET", "/v1beta/models", "", gemini("", "").header}, "models.#.name", `["models/a","models/b"]`},
 		{request{"POST", "/v1/embeddings", `{"model":"e","input":["abcd","efghi"]}`, openAI("").header}, "usage.prompt_tokens", "3"},
 		{request{"POST", "/v1/embeddings", `{"model":"e","input":["abcd","efghi"]}`, openAI("").header}, "data.#", "2"},
+		{request{"POST", "/v1/embeddings", `{"model":"e","input":"a","encoding_format":"base64"}`, openAI("").header}, "data.0.embedding", `"AAAAAAAAAD4AAIA+AADAPgAAAD8AACA/AABAPwAAYD8="`},
 		{request{"POST", "/v1/messages/count_tokens", hello, anthropic("").header}, "input_tokens", "3"},
-		{request{"GET", "/mock/stats", "", http.Header{}}, "answered", "2"},
+		{request{"GET", "/mock/stats", "", http.Header{}}, "answered", "3"},
 	} {
 		if _, _, body := ask(t, m, c.r); gjson.Get(body, c.path).Raw != c.want {
 			t.Errorf("%s: %s", c.r.path, body)
