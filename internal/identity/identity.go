@@ -48,6 +48,9 @@ type People interface {
 	TouchSession(ctx context.Context, hash []byte, seen time.Time) error
 	// EndSession is no error if there is none.
 	EndSession(ctx context.Context, hash []byte) error
+	// PruneSessions removes what began or was last used before the given
+	// times, and returns how many.
+	PruneSessions(ctx context.Context, began, seen time.Time) (int64, error)
 
 	AddKey(ctx context.Context, k *jimu.Key, hash jimu.KeyHash) error
 	Keys(ctx context.Context, user, cursor string, limit int) (ks []jimu.Key, next string, err error)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
-	"fmt"
+	"errors"
 	"slices"
 	"unicode"
 	"unicode/utf8"
@@ -37,7 +37,7 @@ func (i *Identity) CreateKey(ctx context.Context, user string, spec *jimu.Key, o
 	secret := jimu.NewKey()
 	hash, ok := jimu.HashKey(secret)
 	if !ok {
-		return nil, "", fmt.Errorf("a new key is not well-formed")
+		return nil, "", errors.New("a new key is not well-formed")
 	}
 	k := &jimu.Key{
 		ID: keyID(jimu.NewID(now), user, once), User: user, Name: name, Tail: secret[len(secret)-keyTail:],

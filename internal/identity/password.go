@@ -97,7 +97,7 @@ func parsePHC(s string) (*phc, error) {
 	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.time, &p.threads); err != nil {
 		return bad("parameters")
 	}
-	if p.memory < 8 || p.memory > 1<<18 || p.time < 1 || p.time > 16 || p.threads < 1 || p.threads > 8 {
+	if !p.bearable() {
 		return bad("parameters out of range")
 	}
 	var err error
@@ -108,6 +108,12 @@ func parsePHC(s string) (*phc, error) {
 		return bad("hash")
 	}
 	return p, nil
+}
+
+// bearable reports whether the parameters are ones that this process can
+// compute with.
+func (p *phc) bearable() bool {
+	return p.memory >= 8 && p.memory <= 1<<18 && p.time >= 1 && p.time <= 16 && p.threads >= 1 && p.threads <= 8
 }
 
 // common are words and phrases that guessers try first, in lower case. What

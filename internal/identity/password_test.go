@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jimu-ai/jimu"
@@ -26,7 +25,7 @@ func TestCheckPassword(t *testing.T) {
 	for _, p := range []string{
 		"", "short", "elevenchars", "password1234", "Password1234!", "P@ssw0rd1234", "passwordpassword", "123456789012", "aaaaaaaaaaaa",
 		"abcabcabcabc", "abcdefghijkl", "qwertyuiop12", "QWERTYUIOP[]", "1qaz2wsx3edc", "987654321098", "adminadminadmin", "administrator1",
-		"welcome2026!!", "iloveyou12345", "annann123456", "Ann1234567890", "letmein letmein", "correct horse battery staple", "zxcvbnm,./123",
+		"welcome2026!!", "iloveyou12345", "annann123456", "Ann1234567890", "letmein, letmein", "correct horse battery staple", "zxcvbnm,./123",
 		"1111 1111 1111", "woaini1314520", "jimujimu2026", "\xff\xfe12345678901234", strings.Repeat("long ", 300),
 	} {
 		if err := checkPassword(p, "Ann"); codeOf(err) != jimu.Invalid {
@@ -112,86 +111,84 @@ func TestHashingIsBounded(t *testing.T) {
 
 func TestThrottle(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle(time.Now)
-		try := func(account, addr string, ok bool) time.Duration {
-			t.Helper()
-			done, err := th.begin(account, netip.MustParseAddr(addr))
-			if err != nil {
-				wantCode(t, err, jimu.RateLimited)
-				return jimu.ErrorOf(err).RetryAfter
-			}
-			done(ok)
-			return 0
+	now := &clock{t: time.Now()}
+	th := newThrottle(now.Now)
+	try := func(account, addr string, ok bool) time.Duration {
+		t.Helper()
+		done, err := th.begin(account, netip.MustParseAddr(addr))
+		if err != nil {
+			wantCode(t, err, jimu.RateLimited)
+			return jimu.ErrorOf(err).RetryAfter
 		}
-		for n := range freeFailures {
-			if w := try("ann", fmt.Sprintf("10.0.%d.1", n), false); w != 0 {
-				t.Fatalf("failure %d waits %v", n, w)
-			}
+		done(ok)
+		return 0
+	}
+	for n := range freeFailures {
+		if w := try("ann", fmt.Sprintf("10.0.%d.1", n), false); w != 0 {
+			t.Fatalf("failure %d waits %v", n, w)
 		}
-		if w := try("ann", "10.9.9.9", true); w != time.Second {
-			t.Errorf("after five failures of an account: %v", w)
+	}
+	if w := try("ann", "10.9.9.9", true); w != time.Second {
+		t.Errorf("after five failures of an account: %v", w)
+	}
+	if w := try("bob", "10.9.9.9", true); w != 0 {
+		t.Errorf("another account waits %v", w)
+	}
+	// However long it is attacked, an account never waits above a minute.
+	for n := range 200 {
+		now.pass(maxAccountWait)
+		if w := try("ann", fmt.Sprintf("10.1.%d.1", n), false); w != 0 {
+			t.Fatalf("attack %d: %v", n, w)
 		}
-		if w := try("bob", "10.9.9.9", true); w != 0 {
-			t.Errorf("another account waits %v", w)
-		}
-		// However long it is attacked, an account never waits above a minute.
-		for n := range 200 {
-			time.Sleep(maxAccountWait)
-			if w := try("ann", fmt.Sprintf("10.1.%d.1", n), false); w != 0 {
-				t.Fatalf("attack %d: %v", n, w)
-			}
-		}
-		if w := try("ann", "10.9.9.9", true); w != maxAccountWait {
-			t.Errorf("waits %v", w)
-		}
-		time.Sleep(maxAccountWait)
-		if w := try("ann", "203.0.113.5", true); w != 0 {
-			t.Errorf("the owner waits %v", w)
-		}
-		// From where he signed in before, he does not wait for the account.
-		for n := range 10 {
-			time.Sleep(maxAccountWait)
-			try("ann", fmt.Sprintf("10.2.%d.1", n), false)
-		}
-		if w := try("ann", "203.0.113.77", true); w != 0 {
-			t.Errorf("from a familiar network he waits %v", w)
-		}
-	})
+	}
+	if w := try("ann", "10.9.9.9", true); w != maxAccountWait {
+		t.Errorf("waits %v", w)
+	}
+	now.pass(maxAccountWait)
+	if w := try("ann", "203.0.113.5", true); w != 0 {
+		t.Errorf("the owner waits %v", w)
+	}
+	// From where he signed in before, he does not wait for the account.
+	for n := range 10 {
+		now.pass(maxAccountWait)
+		try("ann", fmt.Sprintf("10.2.%d.1", n), false)
+	}
+	if w := try("ann", "203.0.113.77", true); w != 0 {
+		t.Errorf("from a familiar network he waits %v", w)
+	}
 }
 
 func TestThrottleNetworks(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle(time.Now)
-		try := func(account, addr string) bool {
-			done, err := th.begin(account, netip.MustParseAddr(addr))
-			if err != nil {
-				return false
-			}
-			done(false)
-			return true
+	now := &clock{t: time.Now()}
+	th := newThrottle(now.Now)
+	try := func(account, addr string) bool {
+		done, err := th.begin(account, netip.MustParseAddr(addr))
+		if err != nil {
+			return false
 		}
-		for n := range freeFailures {
-			if !try(fmt.Sprint("user", n), fmt.Sprintf("192.0.2.%d", n)) {
-				t.Fatal(n)
-			}
-			if !try(fmt.Sprint("other", n), fmt.Sprintf("2001:db8:0:1::%d", n)) {
-				t.Fatal(n)
-			}
+		done(false)
+		return true
+	}
+	for n := range freeFailures {
+		if !try(fmt.Sprint("user", n), fmt.Sprintf("192.0.2.%d", n)) {
+			t.Fatal(n)
 		}
-		for addr, want := range map[string]bool{
-			"192.0.2.200": false, "192.0.3.1": true, "::ffff:192.0.2.9": false, "2001:db8:0:1:ffff::1": false, "2001:db8:0:2::1": true,
-		} {
-			if got := try("fresh "+addr, addr); got != want {
-				t.Errorf("%s: %v, want %v", addr, got, want)
-			}
+		if !try(fmt.Sprint("other", n), fmt.Sprintf("2001:db8:0:1::%d", n)) {
+			t.Fatal(n)
 		}
-		time.Sleep(forgetAfter + time.Second)
-		if !try("later", "192.0.2.1") {
-			t.Error("failures are never forgotten")
+	}
+	for addr, want := range map[string]bool{
+		"192.0.2.200": false, "192.0.3.1": true, "::ffff:192.0.2.9": false, "2001:db8:0:1:ffff::1": false, "2001:db8:0:2::1": true,
+	} {
+		if got := try("fresh "+addr, addr); got != want {
+			t.Errorf("%s: %v, want %v", addr, got, want)
 		}
-	})
+	}
+	now.pass(forgetAfter + time.Second)
+	if !try("later", "192.0.2.1") {
+		t.Error("failures are never forgotten")
+	}
 }
 
 func TestThrottleAtOnce(t *testing.T) {
@@ -218,16 +215,15 @@ func TestThrottleAtOnce(t *testing.T) {
 
 func TestThrottleIsBounded(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle(time.Now)
-		for n := range maxTracked * 2 {
-			addr := netip.AddrFrom4([4]byte{byte(n >> 16), byte(n >> 8), byte(n), 1})
-			if done, err := th.begin(fmt.Sprint("user", n), addr); err == nil {
-				done(false)
-			}
+	now := &clock{t: time.Now()}
+	th := newThrottle(now.Now)
+	for n := range maxTracked * 2 {
+		addr := netip.AddrFrom4([4]byte{byte(n >> 16), byte(n >> 8), byte(n), 1})
+		if done, err := th.begin(fmt.Sprint("user", n), addr); err == nil {
+			done(false)
 		}
-		if n := len(th.accounts) + len(th.networks); n > maxTracked+2 {
-			t.Errorf("%d are remembered", n)
-		}
-	})
+	}
+	if n := len(th.accounts) + len(th.networks); n > maxTracked+2 {
+		t.Errorf("%d are remembered", n)
+	}
 }

@@ -128,6 +128,13 @@ func (i *Identity) Session(ctx context.Context, token string) (*jimu.Caller, err
 	return caller(u), nil
 }
 
+// PruneSessions removes sessions that have ended by age. It is for calling
+// once in a while; nothing depends on it but the size of the table.
+func (i *Identity) PruneSessions(ctx context.Context) (int64, error) {
+	now := i.now()
+	return i.people.PruneSessions(ctx, now.Add(-sessionMost), now.Add(-sessionIdle))
+}
+
 // Logout ends a session. One that has ended already is no error.
 func (i *Identity) Logout(ctx context.Context, token string) error {
 	return i.people.EndSession(ctx, hashToken(token))

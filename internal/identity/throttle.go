@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,14 +131,7 @@ func (v *tries) end(ok bool, now time.Time, most time.Duration) {
 	}
 }
 
-func (v *tries) knows(net netip.Prefix) bool {
-	for _, f := range v.familiar {
-		if f == net {
-			return true
-		}
-	}
-	return false
-}
+func (v *tries) knows(net netip.Prefix) bool { return slices.Contains(v.familiar, net) }
 
 func (v *tries) learn(net netip.Prefix) {
 	if v.knows(net) {

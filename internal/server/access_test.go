@@ -20,7 +20,7 @@ type expect struct {
 	method string    // for patterns without one
 	anyone bool      // no credential is needed
 	lowest jimu.Role // of a session
-	key    bool      // a key does too
+	key    bool      // a key does too (if its user may)
 	peer   bool      // only a trusted peer may; then as key says
 	ok     int       // status for those who may
 	other  int       // status with another user's IDs; 0: the path has none of the caller's
@@ -108,62 +108,73 @@ func (e *env) calledByEveryone(t *testing.T, method string, x expect) {
 	t.Helper()
 	low, _ := e.user(t, jimu.RoleUser)
 	somebody, _ := e.user(t, jimu.RoleUser)
-	theirKey, _ := e.key(t, somebody.ID)
-	peers := []string{"203.0.113.9:1"}
-	if x.peer {
-		peers = []string{"127.0.0.1:1", "203.0.113.9:1"}
+	theirs, _ := e.key(t, somebody.ID)
+	c := &caller{env: e, method: method, x: x, low: low.ID}
+	if !x.peer {
+		c.everyone(t, somebody.ID, theirs.ID)
+		return
 	}
-	status := func(want int, peer string) int {
-		if x.peer && peer != peers[0] {
-			return http.StatusForbidden
-		}
-		return want
+	c.from = "127.0.0.1:1"
+	c.everyone(t, somebody.ID, theirs.ID)
+	c.from, c.refused = "203.0.113.9:1", true
+	c.everyone(t, somebody.ID, theirs.ID)
+}
+
+// caller calls one route as one after the other.
+type caller struct {
+	*env
+	x       expect
+	method  string
+	low     string // a user of the role user
+	from    string // "": another network each time, as failed logins are slowed down
+	refused bool   // everyone is, from there
+}
+
+func (c *caller) as(t *testing.T, who string, want int, user, key string, with call) {
+	t.Helper()
+	c.n++
+	with.method, with.peer = c.method, c.from
+	with.body = strings.ReplaceAll(c.x.body, "{n}", strconv.Itoa(c.n))
+	with.path = strings.NewReplacer("{low}", c.low, "{me}", user, "{key}", key).Replace(c.x.path)
+	if c.from == "" {
+		with.peer = fmt.Sprintf("198.%d.%d.9:1", c.n>>8, c.n&255)
 	}
-	for _, peer := range peers {
-		check := func(who string, c call, want int) {
-			t.Helper()
-			e.n++ // another network and name each time: failed logins are slowed down
-			c.method, c.body, c.peer = method, strings.ReplaceAll(x.body, "{n}", strconv.Itoa(e.n)), peer
-			if !x.peer {
-				c.peer = fmt.Sprintf("198.%d.%d.9:1", e.n>>8, e.n&255)
-			}
-			if c.path == "" {
-				c.path = strings.NewReplacer("{low}", low.ID, "{me}", somebody.ID, "{key}", theirKey.ID).Replace(x.path)
-			}
-			if w := e.do(t, c); w.Code != status(want, peer) {
-				t.Errorf("%s from %s: %d, want %d: %s", who, c.peer, w.Code, status(want, peer), w.Body)
-			}
+	if c.refused {
+		want = http.StatusForbidden
+	}
+	if w := c.do(t, with); w.Code != want {
+		t.Errorf("%s from %s: %d, want %d: %s", who, with.peer, w.Code, want, w.Body)
+	}
+}
+
+// status chooses between the one for those who may and the one for the rest.
+func status(may bool, ok, refused int) int {
+	if may {
+		return ok
+	}
+	return refused
+}
+
+func (c *caller) everyone(t *testing.T, somebody, theirs string) {
+	t.Helper()
+	nobody := status(c.x.anyone, c.x.ok, http.StatusUnauthorized)
+	c.as(t, "anonymous", nobody, somebody, theirs, call{})
+	c.as(t, "a wrong session", nobody, somebody, theirs, call{session: strings.Repeat("z", 43)})
+	c.as(t, "a wrong key", nobody, somebody, theirs, call{key: jimu.NewKey()})
+	for _, role := range jimu.Roles() {
+		u, session := c.user(t, role)
+		c.ledger.balances[jimu.UserAccount(u.ID)] = jimu.OneCredit
+		own, secret := c.key(t, u.ID)
+		may := c.x.anyone || role.AtLeast(c.x.lowest)
+		c.as(t, "the key of "+u.Name, status(c.x.anyone || (c.x.key && may), c.x.ok, http.StatusForbidden), u.ID, own.ID, call{key: secret})
+		if c.x.other != 0 && may {
+			c.as(t, u.Name+" with another's ID", c.x.other, somebody, theirs, call{session: session})
 		}
-		nobody := http.StatusUnauthorized
-		if x.anyone {
-			nobody = x.ok
+		if !c.x.anyone && c.method != http.MethodGet {
+			c.as(t, u.Name+" without the CSRF header", http.StatusForbidden, u.ID, own.ID,
+				call{session: session, header: map[string]string{"X-Jimu-CSRF": "-"}})
 		}
-		check("anonymous", call{}, nobody)
-		check("a wrong session", call{session: strings.Repeat("z", 43)}, nobody)
-		check("a wrong key", call{key: jimu.NewKey()}, nobody)
-		for _, role := range jimu.Roles() {
-			u, session := e.user(t, role)
-			e.ledger.balances[jimu.UserAccount(u.ID)] = jimu.OneCredit
-			own, secret := e.key(t, u.ID)
-			path := strings.NewReplacer("{low}", low.ID, "{me}", u.ID, "{key}", own.ID).Replace(x.path)
-			may := x.anyone || role.AtLeast(x.lowest)
-			code := http.StatusForbidden
-			if x.anyone || (x.key && may) {
-				code = x.ok
-			}
-			check("the key of "+u.Name, call{key: secret, path: path}, code)
-			if x.other != 0 && may {
-				check(u.Name+" with another's ID", call{session: session}, x.other)
-			}
-			if !x.anyone && method != http.MethodGet {
-				check(u.Name+" without the CSRF header", call{session: session, path: path, header: map[string]string{"X-Jimu-CSRF": "-"}}, http.StatusForbidden)
-			}
-			code = http.StatusForbidden
-			if may {
-				code = x.ok
-			}
-			check(u.Name, call{session: session, path: path}, code)
-		}
+		c.as(t, u.Name, status(may, c.x.ok, http.StatusForbidden), u.ID, own.ID, call{session: session})
 	}
 }
 

@@ -135,7 +135,7 @@ func cookieName(secure bool) string {
 const sessionAge = 30 * 24 * 60 * 60 // seconds
 
 func (q *request) setSession(token string) {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // G124: without TLS a Secure cookie would not come back, and nobody could sign in on a LAN
 		Name: cookieName(q.secure), Value: token, Path: "/", MaxAge: sessionAge,
 		Secure: q.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}

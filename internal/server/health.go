@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: its routes are on admin_listen alone; nothing serves http.DefaultServeMux
+	"net/http/pprof" // its routes are on admin_listen alone: nothing serves http.DefaultServeMux
 	"runtime"
 
 	"github.com/jimu-ai/jimu"

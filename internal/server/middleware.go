@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,7 +36,7 @@ func factsOf(r *http.Request) *facts {
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &watcher{ResponseWriter: rw, r: r}
 	defer s.finish(w)
-	if isModel(r.URL.Path) {
+	if isModel(r) {
 		s.serveModel(w, r)
 		return
 	}
@@ -73,13 +74,21 @@ func (s *Server) modelError(w http.ResponseWriter, r *http.Request, e *jimu.Erro
 	s.o.ModelError(w, r, e)
 }
 
-func isModel(path string) bool { return strings.HasPrefix(path, "/v1/") || path == "/v1" }
+// isModel reports whether a request is for the model API. It looks at the
+// path as the mux does, in its escaped form.
+func isModel(r *http.Request) bool {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	return strings.HasPrefix(path, "/v1/")
+}
 
 // finish counts the answer, and turns a panic into one.
 func (s *Server) finish(w *watcher) {
 	r := w.r
 	if v := recover(); v != nil {
-		if v == http.ErrAbortHandler {
+		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(v)
 		}
 		s.o.Log.ErrorContext(r.Context(), "panic while answering a request",
@@ -88,7 +97,7 @@ func (s *Server) finish(w *watcher) {
 			panic(http.ErrAbortHandler) // the answer has begun: only breaking it off tells the client
 		}
 		e := jimu.ErrorOf(nil)
-		if isModel(r.URL.Path) {
+		if isModel(r) {
 			s.modelError(w, r, e)
 		} else {
 			writeProblem(w, w.id, e)
@@ -99,13 +108,19 @@ func (s *Server) finish(w *watcher) {
 
 // checkOrigin refuses other sites' pages, and hosts that are not ours.
 func (s *Server) checkOrigin(r *http.Request) error {
-	if len(s.o.Hosts) > 0 && !slices.Contains(s.o.Hosts, hostOnly(r.Host)) {
+	if len(s.o.Hosts) > 0 && !forMachines(r.URL.Path) && !slices.Contains(s.o.Hosts, hostOnly(r.Host)) {
 		return jimu.Errorf(jimu.Forbidden, "this site does not answer for that host name")
 	}
 	if err := s.origins.Check(r); err != nil {
 		return &jimu.Error{Code: jimu.Forbidden, Text: "requests from pages of other sites are refused", Err: err}
 	}
 	return nil
+}
+
+// forMachines reports whether proxies and balancers ask for a path, under
+// whatever name they know us.
+func forMachines(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == "/auth/verify"
 }
 
 func hostOnly(host string) string {
