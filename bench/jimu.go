@@ -71,7 +71,7 @@ func (b *bench) newGateway(ctx context.Context) (*gateway, error) {
 		stdin string
 		args  []string
 	}{
-		{"correct horse battery staple\n", []string{"user", "create", "bench", "--role", "owner", "--password-stdin"}},
+		{"seven lamps under a quiet bridge\n", []string{"user", "create", "bench", "--role", "owner", "--password-stdin"}},
 		{"", []string{"credit", "grant", "--user", "bench", "--amount", "1000000", "--reason", "bench"}},
 	}
 	for _, path := range [...]string{plain, fast, slow} {
