@@ -148,7 +148,7 @@ export async function start({ port = 0, pace = 40, log = () => {} } = {}) {
     "GET /api/site": () => ({ name: "Jimu", currency: "CNY", version: "dev", setup_needed: !state.owner, demo: true }),
     "POST /api/setup": ({ body }) => {
       if (state.owner) throw new Fault(409, "conflict", "an owner exists already");
-      if (body.secret !== secret) throw new Fault(403, "forbidden", "the link is wrong or has expired");
+      if (body.secret !== secret) throw new Fault(403, "forbidden", "the link is wrong or has expired", "secret");
       if ([...(body.password ?? "")].length < 12) throw new Fault(400, "invalid_request", "the password is too short: use at least 12 characters, such as four words", "password");
       state.owner = { id: id(), name: body.name, role: "owner" };
       state.password = body.password;
@@ -162,7 +162,7 @@ export async function start({ port = 0, pace = 40, log = () => {} } = {}) {
     "DELETE /api/session": ({ session }) => void state.sessions.delete(session),
     "GET /api/me": () => ({ ...state.owner, credit: { balance: credit(state.balance), held: "0" } }),
     "PUT /api/me/password": ({ body }) => {
-      if (body.old !== state.password) throw new Fault(400, "invalid_request", "the current password is not right", "old");
+      if (body.old !== state.password) throw new Fault(403, "forbidden", "the old password is wrong", "old");
       state.password = body.new;
     },
     "GET /api/models": () => ({ data: models }),

@@ -54,7 +54,7 @@ export function NewKey({ onClose, onMade }: { onClose: () => void; onMade: (k: M
   return (
     <Dialog title={t("keys.new")} onClose={onClose}>
       <form className="stack" onSubmit={(e) => void submit(e)}>
-        <Field label={t("name")} required autoFocus maxLength={100} autoComplete="off" value={name} onValue={setName} hint={t("keys.name_hint")} fault={of("name")} />
+        <Field label={t("name")} required autoFocus maxLength={64} autoComplete="off" value={name} onValue={setName} hint={t("keys.name_hint")} fault={of("name")} />
         <Field label={t("keys.limit")} inputMode="decimal" autoComplete="off" value={limit} onValue={setLimit} hint={t("keys.limit_hint")} fault={of("limit")} />
         <Field label={t("keys.expires")} type="date" value={expires} onValue={setExpires} hint={t("keys.expires_hint")} fault={of("expires")} />
         {all.length > 0 && (

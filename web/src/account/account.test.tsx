@@ -50,6 +50,18 @@ describe("Setup", () => {
     expect(calls[0]?.body).toHaveProperty("upstream", { base_url: "https://api.example.com/v1", key: "sk-1", models: ["a", "b", "c"] });
   });
 
+  it("tells when the account is made but the upstream is not", async () => {
+    location.hash = "#s";
+    fakeFetch({ "POST /api/setup": { name: "Mu", role: "owner", upstream_error: "no answer" }, "GET /api/me": owner, "GET /api/site": here });
+    const history = renderAt("/setup", <Setup />);
+    type("User name", "Mu");
+    type("Password", "four plain words");
+    fireEvent.click(screen.getByText("Start"));
+    expect(await screen.findByText(/The reason: no answer\./)).toBeTruthy();
+    fireEvent.click(screen.getByText("Go on"));
+    expect(history.at(-1)).toBe("/");
+  });
+
   it("counts characters as people do while the password is typed, and asks nobody before it is long enough", () => {
     location.hash = "#s";
     const calls = fakeFetch({});
@@ -64,16 +76,16 @@ describe("Setup", () => {
 
   it("shows the server's objection at its field", async () => {
     location.hash = "#s";
-    fakeFetch({ "POST /api/setup": problem(400, "invalid_request", "this password is among the most common ones", "password") });
+    fakeFetch({ "POST /api/setup": problem(400, "invalid_request", "raw", "password") });
     renderAt("/setup", <Setup />);
     type("User name", "Mu");
     type("Password", "passwordpassword");
     fireEvent.click(screen.getByText("Start"));
-    expect((await screen.findByText("this password is among the most common ones")).className).toBe("fault");
+    expect((await screen.findByText(/^This password is too short, too regular/)).className).toBe("fault");
   });
 
   it.each([
-    ["a wrong or expired link", problem(403, "forbidden"), "This link is wrong or has expired"],
+    ["a wrong or expired link", problem(403, "forbidden", "", "secret"), "This link is wrong or has expired"],
     ["a server that has an owner", problem(409, "conflict"), "Already set up"],
   ])("says what to do about %s", async (_, answer, title) => {
     location.hash = "#s";

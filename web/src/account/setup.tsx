@@ -64,6 +64,7 @@ function Form({ secret, onState }: { secret: string; onState: (s: State) => void
   const [models, setModels] = useState("");
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState({ param: "", text: "" });
+  const [partly, setPartly] = useState("");
 
   const submit = async (e: FormEvent) => {
     e.preventDefault();
@@ -77,18 +78,31 @@ function Form({ secret, onState }: { secret: string; onState: (s: State) => void
     const list = namesIn(models);
     const upstream: Upstream | undefined = base.trim() ? { base_url: base.trim(), key: key.trim(), ...(list.length > 0 ? { models: list } : {}) } : undefined;
     try {
-      await api.post("/api/setup", { secret, name: name.trim(), password, ...(upstream ? { upstream } : {}) });
+      const made = await api.post<{ upstream_error?: string }>("/api/setup", { secret, name: name.trim(), password, ...(upstream ? { upstream } : {}) });
       await refreshMe();
+      if (made.upstream_error) {
+        setPartly(made.upstream_error);
+        return;
+      }
       navigate("/", { replace: true });
       void loadSite().catch(() => undefined);
     } catch (err) {
       const p = asProblem(err);
-      if (p.code === "forbidden") onState("bad");
+      if (p.code === "forbidden" && p.param === "secret") onState("bad");
       else if (p.code === "conflict" && p.param !== "name") onState("done");
       else setFault({ param: p.param, text: explain(p) });
       setBusy(false);
     }
   };
+  if (partly) {
+    return (
+      <Blank title={t("setup.partly")} text={t("setup.partly_text", { why: partly })}>
+        <button type="button" className="primary" onClick={() => navigate("/", { replace: true })}>
+          {t("setup.go_on")}
+        </button>
+      </Blank>
+    );
+  }
   const of = (param: string) => (fault.param === param ? fault.text : undefined);
   const elsewhere = fault.text && !["name", "password", "upstream.base_url", "upstream.key"].includes(fault.param);
   return (

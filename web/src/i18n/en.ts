@@ -106,6 +106,9 @@ const messages: Record<Key, string> = {
   "setup.bad_text": "A setup link works for 30 minutes after the start. Look at the latest output of the server; if the link has expired, restart jimu to get a fresh one.",
   "setup.done": "Already set up",
   "setup.done_text": "This server has an owner. Sign in instead.",
+  "setup.partly": "The account is made, but the model service is not connected",
+  "setup.partly_text": "The reason: {why}. Start with the demo model, and connect it later with jimu upstream add on the server.",
+  "setup.go_on": "Go on",
   "setup.to_login": "Go to sign-in",
 
   "keys.title": "API keys",
@@ -219,6 +222,14 @@ const messages: Record<Key, string> = {
   "error.no_price": "This model has no price yet, so it cannot be used. Choose another, or have an administrator run jimu price set.",
   "error.content_blocked": "The content was refused by a check. Try other words.",
   "error.upstream_unavailable": "The model’s service did not answer. Try again, or choose another model.",
+  "error.invalid_request.password": "This password is too short, too regular, or among the first that are guessed. Use 12 characters or more, such as four words that have nothing to do with each other.",
+  "error.invalid_request.name": "A name has 1 to 64 characters that can be seen.",
+  "error.invalid_request.limit": "The amount must be above 0; leave it empty for no limit.",
+  "error.invalid_request.expires": "The date must be today or later; leave it empty for never.",
+  "error.invalid_request.title": "A title is one line of 1 to 120 characters.",
+  "error.invalid_request.base_url": "Write a whole web address, such as https://api.example.com/v1",
+  "error.conflict.name": "There is a user of this name already. Choose another.",
+  "error.forbidden.old": "The current password is not right.",
   "error.overloaded": "The server is busy. Try again in a moment.",
 };
 

@@ -104,6 +104,9 @@ const messages = {
   "setup.bad_text": "设置链接只在启动后三十分钟内有效。请看服务器的最新输出；如果链接已过期，重启 jimu 会打印新的。",
   "setup.done": "已经设置过了",
   "setup.done_text": "这台服务器已有所有者，请直接登录。",
+  "setup.partly": "账号已创建，但上游没有接上",
+  "setup.partly_text": "原因：{why}。可以先用演示模型，稍后在服务器上运行 jimu upstream add 再接。",
+  "setup.go_on": "继续",
   "setup.to_login": "去登录",
 
   "keys.title": "API 密钥",
@@ -217,6 +220,14 @@ const messages = {
   "error.no_price": "这个模型还没有定价，暂时不能用。请换一个模型，或让管理员用 jimu price set 定价。",
   "error.content_blocked": "内容没有通过审核，请换个说法。",
   "error.upstream_unavailable": "模型服务暂时没有回应。请稍后重试，或换一个模型。",
+  "error.invalid_request.password": "这个密码太短、太有规律，或属于最先被猜到的那一类。换一个至少 12 个字符的，例如四个不相干的词。",
+  "error.invalid_request.name": "名称要有 1 到 64 个看得见的字符。",
+  "error.invalid_request.limit": "金额要大于 0；不设上限就留空。",
+  "error.invalid_request.expires": "到期时间要在今天或以后；不过期就留空。",
+  "error.invalid_request.title": "标题要有 1 到 120 个字符，不能换行。",
+  "error.invalid_request.base_url": "请填写完整的网址，例如 https://api.example.com/v1",
+  "error.conflict.name": "已经有这个名字的用户了，请换一个。",
+  "error.forbidden.old": "当前密码不对。",
   "error.overloaded": "服务器正忙，请稍后再试。",
 } as const;
 

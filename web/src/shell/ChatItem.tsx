@@ -59,7 +59,7 @@ function Rename({ title, onDone }: { title: string; onDone: (to: string | null) 
       className="rename"
       aria-label={t("list.rename_label")}
       defaultValue={title}
-      maxLength={200}
+      maxLength={120}
       onBlur={(e) => onDone(e.currentTarget.value)}
       onKeyDown={(e) => {
         if (e.nativeEvent.isComposing || e.keyCode === 229) return;
