@@ -1,9 +1,11 @@
 package chat_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -314,6 +316,32 @@ func TestFailures(t *testing.T) {
 		if c.record != nil && got.Cost != 42 {
 			t.Errorf("%s: costs %s", c.name, got.Cost)
 		}
+	}
+}
+
+// A panic ends the turn, not the process, and no text is logged.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	var logged bytes.Buffer
+	s := chat.New(chat.Options{
+		Store: newMemory(), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logged, nil)),
+		Window: func(string) (int64, int64) { return 0, 0 },
+		Model: &model{answer: func(_ context.Context, on func(string) error) (*jimu.Record, error) {
+			if err := on(say("s3cret answer")); err != nil {
+				return nil, err
+			}
+			panic("s3cret value")
+		}},
+	})
+	got := finished(t, s, begin(t, s, "s3cret question").ID)
+	if got.State != jimu.TurnFailed || got.Error.Code != jimu.Internal || got.Answer != "s3cret answer" {
+		t.Errorf("%+v", got)
+	}
+	if err := s.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := logged.String(); !strings.Contains(text, "panic of type string") || strings.Contains(text, "s3cret") {
+		t.Errorf("logged: %s", text)
 	}
 }
 

@@ -3,6 +3,8 @@ package chat
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -154,9 +156,7 @@ func (s *Service) run(ctx context.Context, caller *jimu.Caller, l *live, body []
 		s.save(ctx, l, end)
 	}()
 	var p parser
-	record, err := s.o.Model.Stream(ctx, caller, l.turn.Request, body, func(event []byte) error {
-		return p.read(event, l.log)
-	})
+	record, err := s.ask(ctx, caller, l, body, &p)
 	p.flush(l.log)
 	close(end)
 	<-saved
@@ -171,6 +171,20 @@ func (s *Service) run(ctx context.Context, caller *jimu.Caller, l *live, body []
 	s.mu.Unlock()
 	l.log.end(t)
 	close(l.done)
+}
+
+// ask streams the model's answer into the log. A panic on the way ends this
+// turn and not the process; its value may hold what was said, so only its type
+// is told.
+func (s *Service) ask(ctx context.Context, caller *jimu.Caller, l *live, body []byte, p *parser) (record *jimu.Record, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			record, err = nil, fmt.Errorf("panic of type %T at %s", v, debug.Stack())
+		}
+	}()
+	return s.o.Model.Stream(ctx, caller, l.turn.Request, body, func(event []byte) error {
+		return p.read(event, l.log)
+	})
 }
 
 // save keeps the text so far about once a second, until the turn ends. A turn

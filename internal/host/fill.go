@@ -148,7 +148,12 @@ func (f *filler) slice(path string, raw json.RawMessage, v reflect.Value) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
 	for i, e := range list {
-		f.fill(path+"["+strconv.Itoa(i)+"]", e, v.Index(i))
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if bytes.Equal(e, []byte("null")) {
+			f.bad(at, "%s is empty", at)
+			continue
+		}
+		f.fill(at, e, v.Index(i))
 	}
 }
 

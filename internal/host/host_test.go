@@ -212,6 +212,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"a", `{"MODELS":[]}`, `unknown key "MODELS"`},
 		{"a", `{"closed":1}`, `unknown key "closed"`},
 		{"a", `{"models":["x",5]}`, `@models[1]: brick a: models[1] must be text, not a number; quote it`},
+		{"a", `{"models":["x",null]}`, `@models[1]: brick a: models[1] is empty`},
 		{"a", `{"models":"x"}`, `models must be a list`},
 		{"a", `{"deep":[]}`, `deep must be a map`},
 		{"a", `{"key":5}`, `key must be text (secret), not a number; quote it`},
@@ -463,4 +464,29 @@ func TestCloseErrorsAreLogged(t *testing.T) {
 	if !strings.Contains(logged.String(), "boom") || strings.Contains(logged.String(), "hush") {
 		t.Errorf("log: %s", logged.String())
 	}
+}
+
+// FuzzLoad: no configuration makes the host panic, and one that is refused
+// starts nothing.
+func FuzzLoad(f *testing.F) {
+	for _, s := range []string{
+		`{"key":"env:GOOD","list":[{"token":"x"}],"by_name":{"q":"file:y"}}`, `{"timeout":"1h","price":1.5,"models":[]}`,
+		`[]`, `null`, ``, `{"deep":null,"level":1e99}`, `{"a":1,"a":2}`, `{"by_name":{"x":{}}}`, `{"name":5}`,
+	} {
+		f.Add([]byte(s))
+	}
+	j, reg := &journal{}, new(jimu.Registry)
+	reg.Register(&block{id: "a", log: j})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		h := host.New(host.Options{
+			Registry: reg, Dir: t.TempDir(), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+			Env: func(string) (string, bool) { return "v", true },
+		})
+		err := h.Load(t.Context(), []host.Entry{{Brick: "a", Raw: raw}})
+		host.Mask(reg)("a", raw)
+		shut(t, h)
+		if lines := j.take(); err != nil && !errors.Is(err, errBoom) && len(lines) > 0 {
+			t.Errorf("refused (%v), but: %v", err, lines)
+		}
+	})
 }
