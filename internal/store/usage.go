@@ -200,7 +200,7 @@ func (f *UsageFilter) where() (string, []any) {
 // idAt is the first ID that can be made at a time, see [jimu.NewID].
 func idAt(t time.Time) string {
 	var b [16]byte
-	ms := uint64(max(0, t.UnixMilli())) //nolint:gosec // not negative
+	ms := uint64(max(0, t.UnixMilli()))
 	binary.BigEndian.PutUint64(b[:8], ms<<16)
 	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
 }
@@ -287,19 +287,14 @@ const (
 // Sums adds rows up by day (UTC, the first one first) or by model.
 func (u *Usage) Sums(ctx context.Context, f UsageFilter, by string) ([]UsageSum, error) {
 	const totals = ", COUNT(*), CAST(SUM(in_tokens) AS {int}), CAST(SUM(out_tokens) AS {int}), CAST(SUM(cost) AS {int}) FROM usage_rows"
-	where, args := f.where()
-	q := ""
-	switch by {
-	case ByDay:
-		const day = "began_at - began_at % 86400000000"
-		q = "SELECT " + day + totals + where + " GROUP BY " + day + " ORDER BY 1"
-	case ByModel:
-		q = "SELECT model" + totals + where + " GROUP BY model ORDER BY 1"
-	default:
+	groups := map[string]string{ByDay: "began_at - began_at % 86400000000", ByModel: "model"}
+	col, ok := groups[by]
+	if !ok {
 		return nil, jimu.Errorf(jimu.Invalid, "usage is summed by day or by model, not by %q", by)
 	}
+	where, args := f.where()
 	var out []UsageSum
-	rows, err := u.db.Query(ctx, q, args...)
+	rows, err := u.db.Query(ctx, "SELECT "+col+totals+where+" GROUP BY "+col+" ORDER BY 1", args...)
 	err = scanAll(rows, err, func(rows *sql.Rows) error {
 		var s UsageSum
 		var day int64

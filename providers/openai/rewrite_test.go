@@ -188,21 +188,7 @@ func checkRewrite(t *testing.T, o *OpenAI, c *jimu.Call, out []byte) {
 	if err := json.Unmarshal(out, &is); err != nil {
 		t.Fatalf("%s: %q becomes %q: %v", o.Vendor, c.Body, out, err)
 	}
-	if string(is["model"]) != `"real"` {
-		t.Errorf("%s: model %s in %s", o.Vendor, is["model"], out)
-	}
-	if c.SetMaxTokens {
-		var n int64
-		if err := json.Unmarshal(is[o.vendor.MaxTokens], &n); (err != nil || n != c.MaxTokens) && o.vendor.Rename {
-			t.Errorf("%s: %s is %s, want %d, in %s", o.Vendor, o.vendor.MaxTokens, is[o.vendor.MaxTokens], c.MaxTokens, out)
-		}
-	}
-	if c.Stream && !o.vendor.NoStreamOptions {
-		var opts map[string]any
-		if err := json.Unmarshal(is[streamOptions], &opts); err != nil || opts["include_usage"] != true {
-			t.Errorf("%s: stream_options %s in %s", o.Vendor, is[streamOptions], out)
-		}
-	}
+	checkOwned(t, o, c, is)
 	for _, m := range []map[string]json.RawMessage{was, is} {
 		maps.DeleteFunc(m, func(k string, _ json.RawMessage) bool {
 			return k == "model" || k == streamOptions || k == maxTokens || k == maxCompletionTokens
@@ -210,6 +196,26 @@ func checkRewrite(t *testing.T, o *OpenAI, c *jimu.Call, out []byte) {
 	}
 	if d := cmp.Diff(was, is); d != "" {
 		t.Errorf("%s: other members changed (-was +is):\n%s", o.Vendor, d)
+	}
+}
+
+// checkOwned holds the owned members to the gateway's own values.
+func checkOwned(t *testing.T, o *OpenAI, c *jimu.Call, is map[string]json.RawMessage) {
+	t.Helper()
+	if string(is["model"]) != `"real"` {
+		t.Errorf("%s: model %s", o.Vendor, is["model"])
+	}
+	if c.SetMaxTokens {
+		var n int64
+		if err := json.Unmarshal(is[o.vendor.MaxTokens], &n); (err != nil || n != c.MaxTokens) && o.vendor.Rename {
+			t.Errorf("%s: %s is %s, want %d", o.Vendor, o.vendor.MaxTokens, is[o.vendor.MaxTokens], c.MaxTokens)
+		}
+	}
+	if c.Stream && !o.vendor.NoStreamOptions {
+		var opts map[string]any
+		if err := json.Unmarshal(is[streamOptions], &opts); err != nil || opts["include_usage"] != true {
+			t.Errorf("%s: stream_options %s", o.Vendor, is[streamOptions])
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func list(t *testing.T, u *store.Usage, f store.UsageFilter, size int) []jimu.Re
 func TestUsageRows(t *testing.T) {
 	t.Parallel()
 	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		u, ctx := store.NewUsage(open()), t.Context()
 		day := time.Date(2026, 11, 20, 23, 59, 0, 0, time.UTC)
 		var in []*jimu.Record
@@ -70,8 +72,8 @@ func TestUsageRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := make([]jimu.Record, 0, len(in))
-		for i := len(in) - 1; i >= 0; i-- {
-			r := *in[i]
+		for _, each := range slices.Backward(in) {
+			r := *each
 			r.Attempts = nil
 			want = append(want, r)
 		}
@@ -169,6 +171,7 @@ func usagePrune(t *testing.T, u *store.Usage, in []*jimu.Record) {
 func TestUsageOfStrangeTexts(t *testing.T) {
 	t.Parallel()
 	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		u, ctx := store.NewUsage(open()), t.Context()
 		at := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 		for _, s := range []string{"a\x00b", "\xff\xfe", strings.Repeat("x", 500), strings.Repeat("积", 300), "'; --", "🧱"} {
@@ -191,6 +194,7 @@ func TestUsageOfStrangeTexts(t *testing.T) {
 func TestPriceOverrides(t *testing.T) {
 	t.Parallel()
 	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s, ctx := open(), t.Context()
 		p := store.NewPrices(s)
 		cached := jimu.Credit(7)
