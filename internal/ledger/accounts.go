@@ -42,6 +42,9 @@ func (n names) add(s string) {
 	}
 }
 
+// expect makes room for entries.
+func (k *books) expect(n int) { k.entries = make([]jimu.Entry, 0, n) }
+
 // openBooks locks accounts, which are opened if they are missing, wanted
 // accounts, which are not, and budgets.
 func openBooks(ctx context.Context, tx Tx, accounts, wanted, budgets names) (*books, error) {

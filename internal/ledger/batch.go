@@ -145,6 +145,7 @@ func (b *batch) open(ctx context.Context, tx Tx) (*books, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.expect(len(b.charges) + len(b.grants))
 	if b.careful {
 		err = k.readKnown(ctx, requests)
 	}
@@ -261,7 +262,12 @@ func (b *batch) lease(ctx context.Context, k *books, p *part) error {
 			return err
 		}
 	}
-	by := p.topup - p.taken - p.back
+	return b.saveLease(ctx, k, p)
+}
+
+// saveLease writes what a slice's lease has become.
+func (b *batch) saveLease(ctx context.Context, k *books, p *part) error {
+	s, by := p.s, p.topup-p.taken-p.back
 	row := jimu.Lease{Node: b.node.id, Scope: s.scope, Subject: s.subject}
 	ok, err := true, error(nil)
 	switch {

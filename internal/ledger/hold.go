@@ -31,10 +31,9 @@ type Hold struct {
 	ended  bool
 	taken  jimu.Credit // once ended
 
-	note    jimu.Charge // what is delivered so far
-	noted   bool        // there is a note
-	changed bool        // since the last checkpoint
-	saved   bool        // there is, or may be, a checkpoint
+	note    *jimu.Charge // what is delivered so far, if anything is
+	changed bool         // since the last checkpoint
+	saved   bool         // there is, or may be, a checkpoint
 }
 
 // Hold sets credit aside: as much of what is wanted as the account and the
@@ -183,11 +182,14 @@ func (h *Hold) Meter(c *jimu.Charge) {
 	if h.ended || c.Price == nil {
 		return
 	}
-	first := !h.noted
-	h.note, h.noted, h.changed = *c, true, true
-	if first {
-		h.l.meters.add(h)
+	h.changed = true
+	if h.note != nil {
+		*h.note = *c
+		return
 	}
+	note := *c
+	h.note = &note
+	h.l.meters.add(h)
 }
 
 // Release ends the hold without a charge. After Settle, and the second time,
@@ -201,7 +203,9 @@ func (h *Hold) Release() {
 	}
 	h.ended = true
 	h.mu.Unlock()
-	h.finish(&jimu.Charge{Request: h.order.Request}, false)
+	if _, err := h.finish(&jimu.Charge{Request: h.order.Request}, false); err != nil {
+		h.l.log.Error("the end of a hold is not in the journal", "request", h.order.Request, "error", err)
+	}
 }
 
 // Settle charges what the request cost and gives the rest of the hold back. It
@@ -283,7 +287,7 @@ func (s *slice) spare(most jimu.Credit, run int64) jimu.Credit {
 func (h *Hold) finish(bill *jimu.Charge, capped bool) (jimu.Credit, error) {
 	l := h.l
 	h.mu.Lock()
-	amount, metered := h.amount, h.noted
+	amount, metered := h.amount, h.note != nil
 	h.mu.Unlock()
 	if bill.Cost > amount {
 		amount += h.grow(bill.Cost - amount)
@@ -434,7 +438,7 @@ func (h *Hold) checkpoint(l *Ledger) (jimu.Checkpoint, bool) {
 		return jimu.Checkpoint{}, false
 	}
 	h.changed = false
-	bill := h.note
+	bill := *h.note
 	bill.Request = h.order.Request
 	capped, err := l.check(&bill)
 	if err != nil || bill.Cost == 0 {

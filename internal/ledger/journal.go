@@ -269,7 +269,7 @@ type parser struct {
 
 func (p *parser) text() string {
 	n, w := binary.Uvarint(p.b)
-	if w <= 0 || n > uint64(len(p.b)-w) {
+	if w <= 0 || n > uint64(len(p.b)-w) { //nolint:gosec // w is at most len(p.b)
 		p.bad, p.b = true, nil
 		return ""
 	}

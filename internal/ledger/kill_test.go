@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -192,7 +193,7 @@ func TestKill(t *testing.T) {
 	acknowledged := 0
 	for round := range rounds(t, 15) {
 		if round%25 == 0 {
-			dir = filepath.Join(base, fmt.Sprint(round))
+			dir = filepath.Join(base, strconv.Itoa(round))
 			s = &said{map[string]jimu.Credit{}, map[string]jimu.Credit{}, map[string]jimu.Credit{}}
 		}
 		s.read(t, killed(t, exe, dir))
@@ -230,7 +231,7 @@ func TestKill(t *testing.T) {
 // killed runs a child, kills it at a random moment, and returns what it said.
 func killed(t *testing.T, exe, dir string) []byte {
 	t.Helper()
-	cmd := exec.Command(exe) //nolint:noctx // killed below
+	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

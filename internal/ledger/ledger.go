@@ -122,7 +122,7 @@ func Start(ctx context.Context, o Options) (*Ledger, error) {
 		l.log.WarnContext(ctx, "entries are not protected by triggers; a change would still show", "error", err)
 	}
 	if err := l.recover(ctx); errors.Is(err, errChanged) {
-		_ = l.broken(&Breach{Invariant: "L2", What: err.Error()})
+		_ = l.broken(&BreachError{Invariant: "L2", What: err.Error()})
 	} else if err != nil {
 		return nil, fmt.Errorf("settling what the last run left: %w", err)
 	}
@@ -178,7 +178,7 @@ func crash() {
 // broken notes a breach of an invariant, after which no credit is granted. It
 // returns the error if it is not one.
 func (l *Ledger) broken(err error) error {
-	b, ok := errors.AsType[*Breach](err)
+	b, ok := errors.AsType[*BreachError](err)
 	if !ok {
 		return err
 	}

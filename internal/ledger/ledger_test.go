@@ -64,9 +64,17 @@ func TestStatement(t *testing.T) {
 	if diff := cmp.Diff(&c.Usage, e.Usage); diff != "" {
 		t.Errorf("usage (-want +got):\n%s", diff)
 	}
-	es, err = l.Statement(t.Context(), alice, 2, 10)
-	if err != nil || len(es) != 1 || es[0].Seq != 1 {
-		t.Errorf("statement before 2 = %+v, %v", es, err)
+}
+
+func TestStatementGoesOn(t *testing.T) {
+	t.Parallel()
+	l := start(t)
+	for range 5 {
+		mustGrant(t, l, alice, 1)
+	}
+	es, err := l.Statement(t.Context(), alice, 4, 2)
+	if err != nil || len(es) != 2 || es[0].Seq != 3 || es[1].Seq != 2 {
+		t.Errorf("statement before 4 = %+v, %v", es, err)
 	}
 }
 
@@ -140,6 +148,7 @@ func parallel(t *testing.T, n int, budget string, ls ...*Ledger) int64 {
 func TestL3NeverOverdrawn(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s := open()
 		ls := []*Ledger{startOn(t, s)}
 		for round := range rounds(t, 3) {
@@ -158,16 +167,17 @@ func TestL3NeverOverdrawn(t *testing.T) {
 	})
 }
 
-func addBudget(t testing.TB, s *store.Store, id string, limit jimu.Credit) {
-	t.Helper()
-	if _, err := s.Main.Exec(t.Context(), "INSERT INTO budgets (id, cap, spent, held) VALUES (?, ?, 0, 0)", id, int64(limit)); err != nil {
-		t.Fatal(err)
+func addBudget(tb testing.TB, s *store.Store, id string, limit jimu.Credit) {
+	tb.Helper()
+	if _, err := s.Main.Exec(tb.Context(), "INSERT INTO budgets (id, cap, spent, held) VALUES (?, ?, 0, 0)", id, int64(limit)); err != nil {
+		tb.Fatal(err)
 	}
 }
 
 func TestL3NeverAboveTheKeysLimit(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s := open()
 		ls := []*Ledger{startOn(t, s)}
 		if storetest.Replicas(s) {
@@ -263,6 +273,7 @@ func TestOverloadedWhenTheCallerGivesUp(t *testing.T) {
 func TestL4EntriesNeverChange(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s := open()
 		l := startOn(t, s)
 		mustGrant(t, l, alice, 1000)
@@ -318,7 +329,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 			tamper(t, s, c.q)
 			broken := map[string]bool{}
 			err := l.Verify(t.Context(), func(_ string, err error) {
-				if b, ok := errors.AsType[*Breach](err); ok {
+				if b, ok := errors.AsType[*BreachError](err); ok {
 					broken[b.Invariant] = true
 				}
 			})

@@ -18,12 +18,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childEnv); dir != "" {
+	if dir := env(childEnv); dir != "" {
 		fmt.Fprintln(os.Stderr, child(dir))
 		return
 	}
 	flag.Parse()
-	n, err := strconv.Atoi(os.Getenv(roundsEnv))
+	n, err := strconv.Atoi(env(roundsEnv))
 	if err != nil {
 		n = 0
 	}
@@ -35,12 +35,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// env reads what a test run is told from outside.
+func env(name string) string { return os.Getenv(name) } //nolint:forbidigo // the only way to tell tests
+
 const roundsEnv = "JIMU_TEST_ROUNDS"
 
 // rounds is how often a heavy test repeats itself.
-func rounds(t testing.TB, def int) int {
-	t.Helper()
-	n, err := strconv.Atoi(os.Getenv(roundsEnv))
+func rounds(tb testing.TB, def int) int {
+	tb.Helper()
+	n, err := strconv.Atoi(env(roundsEnv))
 	if err != nil || n < 1 {
 		return def
 	}
@@ -50,11 +53,11 @@ func rounds(t testing.TB, def int) int {
 const alice, bob = "user:alice", "user:bob"
 
 // flat is a price of 1 nano-credit a token.
-func flat(t testing.TB) *jimu.Price {
-	t.Helper()
+func flat(tb testing.TB) *jimu.Price {
+	tb.Helper()
 	p := &jimu.Price{Model: "m", Rates: jimu.Rates{In: 1_000_000, Out: 1_000_000}}
 	if err := p.Seal(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
@@ -64,77 +67,77 @@ func bill(p *jimu.Price, cost jimu.Credit) *jimu.Charge {
 	return &jimu.Charge{Cost: cost, Model: p.Model, Price: p, Usage: jimu.Usage{OutText: int64(cost)}, Began: time.Unix(1_700_000_000, 0)}
 }
 
-func startOn(t testing.TB, s *store.Store) *Ledger {
-	t.Helper()
-	l, err := Start(t.Context(), Options{Book: Of(store.NewLedger(s)), Dir: s.Data(), Node: s.Node, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+func startOn(tb testing.TB, s *store.Store) *Ledger {
+	tb.Helper()
+	l, err := Start(tb.Context(), Options{Book: Of(store.NewLedger(s)), Dir: s.Data(), Node: s.Node, Log: slog.New(slog.NewTextHandler(tb.Output(), nil))})
 	if err != nil {
-		t.Fatalf("starting: %v", err)
+		tb.Fatalf("starting: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := l.Close(ctx); err != nil {
-			t.Errorf("closing: %v", err)
+			tb.Errorf("closing: %v", err)
 		}
 	})
 	return l
 }
 
-func start(t testing.TB) *Ledger {
-	t.Helper()
-	return startOn(t, storetest.Open(t, ""))
+func start(tb testing.TB) *Ledger {
+	tb.Helper()
+	return startOn(tb, storetest.Open(tb, ""))
 }
 
-func mustGrant(t testing.TB, l *Ledger, account string, amount jimu.Credit) {
-	t.Helper()
-	if _, err := l.Grant(t.Context(), account, amount, "test", jimu.NewID(time.Now())); err != nil {
-		t.Fatalf("granting: %v", err)
+func mustGrant(tb testing.TB, l *Ledger, account string, amount jimu.Credit) {
+	tb.Helper()
+	if _, err := l.Grant(tb.Context(), account, amount, "test", jimu.NewID(time.Now())); err != nil {
+		tb.Fatalf("granting: %v", err)
 	}
 }
 
-func mustHold(t testing.TB, l *Ledger, account string, want jimu.Credit) *Hold {
-	t.Helper()
-	h, err := l.Hold(t.Context(), Order{Request: jimu.NewID(time.Now()), Account: account, Want: want, Least: want})
+func mustHold(tb testing.TB, l *Ledger, account string, want jimu.Credit) *Hold {
+	tb.Helper()
+	h, err := l.Hold(tb.Context(), Order{Request: jimu.NewID(time.Now()), Account: account, Want: want, Least: want})
 	if err != nil {
-		t.Fatalf("holding %s: %v", want, err)
+		tb.Fatalf("holding %s: %v", want, err)
 	}
 	return h
 }
 
-func mustSettle(t testing.TB, h *Hold, c *jimu.Charge) jimu.Credit {
-	t.Helper()
+func mustSettle(tb testing.TB, h *Hold, c *jimu.Charge) jimu.Credit {
+	tb.Helper()
 	taken, err := h.Settle(c)
 	if err != nil {
-		t.Fatalf("settling: %v", err)
+		tb.Fatalf("settling: %v", err)
 	}
 	return taken
 }
 
-func mustFlush(t testing.TB, l *Ledger) {
-	t.Helper()
-	if err := l.Flush(t.Context()); err != nil {
-		t.Fatalf("flushing: %v", err)
+func mustFlush(tb testing.TB, l *Ledger) {
+	tb.Helper()
+	if err := l.Flush(tb.Context()); err != nil {
+		tb.Fatalf("flushing: %v", err)
 	}
 }
 
 // mustVerify proves every invariant.
-func mustVerify(t testing.TB, r Reader) {
-	t.Helper()
+func mustVerify(tb testing.TB, r Reader) {
+	tb.Helper()
 	if err := Verify(context.Background(), r, func(line string, err error) {
 		if err != nil {
-			t.Errorf("%s: %v", line, err)
+			tb.Errorf("%s: %v", line, err)
 		}
 	}); err != nil {
-		t.Fatalf("verifying: %v", err)
+		tb.Fatalf("verifying: %v", err)
 	}
 }
 
-func balance(t testing.TB, l *Ledger, account string) jimu.Credit {
-	t.Helper()
-	mustFlush(t, l)
-	b, err := l.Balance(t.Context(), account)
+func balance(tb testing.TB, l *Ledger, account string) jimu.Credit {
+	tb.Helper()
+	mustFlush(tb, l)
+	b, err := l.Balance(tb.Context(), account)
 	if err != nil {
-		t.Fatalf("balance: %v", err)
+		tb.Fatalf("balance: %v", err)
 	}
 	return b.Balance
 }

@@ -3,8 +3,10 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -28,7 +30,6 @@ type machine struct {
 	lost    jimu.Credit // written off
 	limit   jimu.Credit // of the budget
 	spent   jimu.Credit
-	refs    []string
 	n       int
 }
 
@@ -181,7 +182,7 @@ func (m *machine) Extend(t *rapid.T) {
 	h := m.pick(t)
 	by := jimu.Credit(rapid.Int64Range(1, 300).Draw(t, "by"))
 	free := m.free(h.account, h.budget)
-	err := h.Hold.Extend(context.Background(), by)
+	err := h.Extend(context.Background(), by)
 	switch {
 	case err == nil:
 		if by > free && !h.voided {
@@ -203,7 +204,7 @@ func (m *machine) Extend(t *rapid.T) {
 func (m *machine) Meter(t *rapid.T) {
 	h := m.pick(t)
 	h.metered += jimu.Credit(rapid.Int64Range(0, 200).Draw(t, "more"))
-	h.Hold.Meter(m.bill(h.metered))
+	h.Meter(m.bill(h.metered))
 }
 
 func (m *machine) bill(cost jimu.Credit) *jimu.Charge {
@@ -226,7 +227,7 @@ func (m *machine) Settle(t *rapid.T) {
 	cost := jimu.Credit(rapid.Int64Range(0, int64(h.amount)*5/4).Draw(t, "cost"))
 	free := m.free(h.account, h.budget)
 	m.drop(h)
-	taken, err := h.Hold.Settle(m.bill(cost))
+	taken, err := h.Settle(m.bill(cost))
 	if err != nil {
 		t.Fatalf("settle: %v", err)
 	}
@@ -278,8 +279,8 @@ func (m *machine) Again(t *rapid.T) {
 		t.Skip("nothing has ended")
 	}
 	h := m.ended[rapid.IntRange(0, len(m.ended)-1).Draw(t, "ended")]
-	h.Hold.Release()
-	if taken, err := h.Hold.Settle(m.bill(7)); err != nil || taken != h.taken {
+	h.Release()
+	if taken, err := h.Settle(m.bill(7)); err != nil || taken != h.taken {
 		t.Fatalf("settled again: %d, %v, want %d", taken, err, h.taken)
 	}
 	if rapid.Bool().Draw(t, "as a new hold") && h.taken > 0 {
@@ -296,7 +297,7 @@ func (m *machine) Again(t *rapid.T) {
 func (m *machine) Release(t *rapid.T) {
 	h := m.pick(t)
 	m.drop(h)
-	h.Hold.Release()
+	h.Release()
 	if h.voided {
 		m.flush(t)
 		m.read(t, h, 0, h.metered)
@@ -322,9 +323,9 @@ func (m *machine) Crash(t *rapid.T) {
 		}
 		m.drop(h)
 		h.taken = 0
-		h.Hold.mu.Lock()
-		h.Hold.ended = true // its process is gone
-		h.Hold.mu.Unlock()
+		h.mu.Lock()
+		h.ended = true // its process is gone
+		h.mu.Unlock()
 		m.read(t, h, h.pointed, h.metered)
 	}
 }
@@ -359,9 +360,7 @@ func (m *machine) Check(t *rapid.T) {
 	m.flush(t)
 	l := m.ledgers[0]
 	want := map[string]jimu.Credit{jimu.AccountWriteOff: -m.lost}
-	for a, b := range m.balance {
-		want[a] = b
-	}
+	maps.Copy(want, m.balance)
 	for _, h := range m.holds { // those that were settled by others are charged already
 		if h.voided {
 			for _, kind := range []jimu.EntryKind{jimu.EntryUsage, jimu.EntryWriteOff} {
@@ -392,7 +391,7 @@ func TestModel(t *testing.T) {
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
-		m := newMachine(rt, filepath.Join(base, fmt.Sprint(n)))
+		m := newMachine(rt, filepath.Join(base, strconv.Itoa(n)))
 		defer m.close(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"Grant": m.Grant, "Hold": m.Hold, "Hold2": m.Hold, "Hold3": m.Hold, "Extend": m.Extend, "Meter": m.Meter,

@@ -17,11 +17,11 @@ import (
 )
 
 // begin starts a ledger that the test ends itself.
-func begin(t testing.TB, s *store.Store) *Ledger {
-	t.Helper()
-	l, err := Start(t.Context(), Options{Book: Of(store.NewLedger(s)), Dir: s.Data(), Node: s.Node, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+func begin(tb testing.TB, s *store.Store) *Ledger {
+	tb.Helper()
+	l, err := Start(tb.Context(), Options{Book: Of(store.NewLedger(s)), Dir: s.Data(), Node: s.Node, Log: slog.New(slog.NewTextHandler(tb.Output(), nil))})
 	if err != nil {
-		t.Fatalf("starting: %v", err)
+		tb.Fatalf("starting: %v", err)
 	}
 	return l
 }
@@ -50,16 +50,17 @@ func (l *Ledger) pointOnce(ctx context.Context) error {
 	})
 }
 
-func (l *Ledger) pointNow(t testing.TB) {
-	t.Helper()
+func (l *Ledger) pointNow(tb testing.TB) {
+	tb.Helper()
 	if err := l.pointOnce(context.Background()); err != nil {
-		t.Fatalf("checkpointing: %v", err)
+		tb.Fatalf("checkpointing: %v", err)
 	}
 }
 
 func TestACrashChargesWhatWasDelivered(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s := open()
 		p := flat(t)
 		addBudget(t, s, "key1", 10_000)
@@ -218,19 +219,19 @@ func TestL9MemoryIsNoAuthority(t *testing.T) {
 }
 
 // settleAll settles every run in the books, as another replica would.
-func (l *Ledger) settleAll(t testing.TB) int {
-	t.Helper()
+func (l *Ledger) settleAll(tb testing.TB) int {
+	tb.Helper()
 	var nodes []jimu.Node
 	err := l.book.Update(context.Background(), func(tx Tx) (err error) {
 		nodes, err = tx.Nodes(context.Background())
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, n := range nodes {
 		if err := l.settleDead(context.Background(), n, nil, nil); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return len(nodes)
@@ -239,6 +240,7 @@ func (l *Ledger) settleAll(t testing.TB) int {
 func TestADeadReplicaIsSettledOnceByTwo(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
 		s := open()
 		if !storetest.Replicas(s) {
 			t.Skip("one process only")

@@ -27,7 +27,6 @@ type slice struct {
 	topped  time.Time   // when it was last topped up
 	used    time.Time
 	queued  bool // the writer is to look at it
-	gone    bool // out of the ledger's map
 
 	open bool // a lease row exists; the writer's own
 }

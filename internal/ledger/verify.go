@@ -13,13 +13,13 @@ import (
 	"github.com/jimu-ai/jimu"
 )
 
-// Breach says that an invariant does not hold: the books are wrong.
-type Breach struct {
+// BreachError says that an invariant does not hold: the books are wrong.
+type BreachError struct {
 	Invariant string // L1 to L11
 	What      string
 }
 
-func (b *Breach) Error() string { return b.Invariant + " is broken: " + b.What }
+func (b *BreachError) Error() string { return b.Invariant + " is broken: " + b.What }
 
 // check is one statement's worth of proof. The names are those of the book's
 // audits.
@@ -50,7 +50,7 @@ func (c *check) run(ctx context.Context, r Reader) error {
 		return fmt.Errorf("checking that %s: %w", c.says, err)
 	}
 	if len(found) > 0 {
-		return &Breach{c.invariant, "not true that " + c.says + ": " + strings.Join(found, ", ")}
+		return &BreachError{c.invariant, "not true that " + c.says + ": " + strings.Join(found, ", ")}
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func verifyFast(ctx context.Context, r Reader) error {
 func Verify(ctx context.Context, r Reader, report func(line string, err error)) error {
 	var first error
 	note := func(line string, err error) error {
-		var b *Breach
+		var b *BreachError
 		if err != nil && !errors.As(err, &b) {
 			return err
 		}
@@ -114,7 +114,7 @@ const walkPage = 500
 
 func (w *walk) breach(invariant, format string, args ...any) {
 	if w.found[invariant] == nil {
-		w.found[invariant] = &Breach{invariant, fmt.Sprintf(format, args...)}
+		w.found[invariant] = &BreachError{invariant, fmt.Sprintf(format, args...)}
 	}
 }
 
@@ -337,7 +337,7 @@ func (l *Ledger) check1(ctx context.Context, full bool) {
 	} else if err = verifyFast(ctx, l.book); err != nil {
 		err = l.broken(err)
 	}
-	if _, known := errors.AsType[*Breach](err); err != nil && !known && ctx.Err() == nil {
+	if _, known := errors.AsType[*BreachError](err); err != nil && !known && ctx.Err() == nil {
 		l.log.WarnContext(ctx, "the books could not be checked", "error", err)
 	}
 }

@@ -116,7 +116,7 @@ func (l *Ledger) commit(ctx context.Context, b *batch) {
 			b.careful = true
 			continue
 		case errors.Is(err, errChanged):
-			_ = l.broken(&Breach{Invariant: "L2", What: err.Error()})
+			_ = l.broken(&BreachError{Invariant: "L2", What: err.Error()})
 		}
 		l.counters.failed.Add(1)
 		l.log.ErrorContext(ctx, "commit failed, trying again", "error", err, "wait_ms", wait.Milliseconds())

@@ -19,17 +19,29 @@ func isTriggerThere(err error) bool {
 
 const entryCols = "owner, seq, debit, credit, amount, balance_after, kind, ref, made_at, reason, price, budget, detail, hash"
 
+// plainCols are the columns of a charge that counts against no budget; the
+// others have the table's defaults.
+const plainCols = "owner, seq, debit, amount, balance_after, ref, made_at, price, detail, hash"
+
 // AddEntries adds entries. A second one of a kind and ref is refused; see
 // [Ledger.IsDuplicate].
 func (t *LedgerTx) AddEntries(ctx context.Context, es []jimu.Entry) error {
-	const cols = 14
-	args := make([]any, 0, cols*len(es))
+	const nPlain, nAll = 10, 14
+	plain := make([]any, 0, nPlain*len(es))
+	var all []any
 	for i := range es {
 		e := &es[i]
-		args = append(args, e.Owner, e.Seq, e.Debit, e.Credit, int64(e.Amount), int64(e.After), string(e.Kind), e.Ref,
+		if e.Kind == jimu.EntryUsage && e.Credit == jimu.AccountSales && e.Budget == "" && e.Reason == "" {
+			plain = append(plain, e.Owner, e.Seq, e.Debit, int64(e.Amount), int64(e.After), e.Ref, e.At.UnixMicro(), e.Price, e.Detail, e.Hash)
+			continue
+		}
+		all = append(all, e.Owner, e.Seq, e.Debit, e.Credit, int64(e.Amount), int64(e.After), string(e.Kind), e.Ref,
 			e.At.UnixMicro(), e.Reason, e.Price, e.Budget, e.Detail, e.Hash)
 	}
-	_, err := t.tx.Insert(ctx, "INSERT INTO entries ("+entryCols+") VALUES {values}", cols, args)
+	if _, err := t.tx.Insert(ctx, "INSERT INTO entries ("+plainCols+") VALUES {values}", nPlain, plain); err != nil {
+		return err
+	}
+	_, err := t.tx.Insert(ctx, "INSERT INTO entries ("+entryCols+") VALUES {values}", nAll, all)
 	return err
 }
 

@@ -11,19 +11,20 @@ CREATE TABLE accounts (
 ) {table clustered}
 --;
 -- Every movement of credit, on the statement of its owner. Rows are only added.
+-- The defaults are those of a charge, so that the commonest row is short to write.
 CREATE TABLE entries (
 	owner {key} NOT NULL,
 	seq {int} NOT NULL,
 	debit {key} NOT NULL,
-	credit {key} NOT NULL,
+	credit {key} NOT NULL DEFAULT 'sales',
 	amount {int} NOT NULL,
 	balance_after {int} NOT NULL,
-	kind {id} NOT NULL,
+	kind {id} NOT NULL DEFAULT 'usage',
 	ref {key} NOT NULL,
 	made_at {int} NOT NULL,
-	reason {text} NOT NULL,
+	reason {text} NOT NULL DEFAULT (''),
 	price {id} NOT NULL,
-	budget {key} NOT NULL,
+	budget {key} NOT NULL DEFAULT '',
 	detail {text} NOT NULL,
 	hash {blob} NOT NULL,
 	PRIMARY KEY (owner, seq),
