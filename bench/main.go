@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -85,6 +86,7 @@ func parse(args []string) (*settings, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.StringVar(&s.jimu, "jimu", "bin/jimu", "the binary to measure; make build makes it")
 	fs.BoolVar(&s.quick, "quick", false, "a minute at most: shorter, and less exact")
+	closed := fs.Duration("closed", 0, "how long the closed loop of each target and round runs (0: the default)")
 	fs.IntVar(&s.rounds, "rounds", s.rounds, "rounds; the median of them counts")
 	fs.StringVar(&s.profile, "profile", "", "save CPU and heap profiles of jimu in this `folder`")
 	fs.StringVar(&s.only, "only", "", "measure only these `targets`, separated by commas: "+strings.Join(allTargets(), ", "))
@@ -95,6 +97,7 @@ func parse(args []string) (*settings, error) {
 	if s.quick {
 		s.closed, s.open, s.events, s.held, s.limit = 600*time.Millisecond, time.Second, time.Second, 2*time.Second, 2*time.Minute
 	}
+	s.closed = cmp.Or(*closed, s.closed)
 	return s, nil
 }
 
