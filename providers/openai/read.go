@@ -6,10 +6,15 @@ import (
 	"github.com/jimu-ai/jimu"
 )
 
-// answer gathers what one event, or one whole answer, shows.
+// answer gathers what one event, or one whole answer, shows. It is read in one
+// pass: the members that matter are gone into, all others are skipped.
 type answer struct {
-	sig   jimu.Signal
-	text  text
+	b    []byte
+	sig  jimu.Signal
+	text text
+
+	reasoning text // of the message at hand
+
 	usage []byte // the last usage object that says something
 	code  bool   // a code that is not 0, beside the answer instead of in error
 	said  bool   // a message beside it
@@ -25,9 +30,9 @@ func (o *OpenAI) Read(data []byte, m *jimu.Meter) jimu.Signal {
 	if string(data) == "[DONE]" {
 		return jimu.SignalDone
 	}
-	var a answer
-	for w := walk(data); w.next(); {
-		a.member(w.key, w.val)
+	a := answer{b: data}
+	if data[0] == '{' {
+		members(data, 0, a.member)
 	}
 	if a.code && a.said && !a.found {
 		a.sig |= jimu.SignalError
@@ -43,13 +48,19 @@ func (o *OpenAI) Read(data []byte, m *jimu.Meter) jimu.Signal {
 }
 
 // member looks at a member of the top level.
-func (a *answer) member(key, val []byte) {
-	switch string(key) {
-	case "choices":
+func (a *answer) member(name []byte, i int) int {
+	if string(name) == "choices" {
 		a.found = true
-		for w := walk(val); w.next(); {
-			a.choice(w.val)
+		if begins(a.b, i, '[') {
+			return elements(a.b, i, a.choice)
 		}
+	}
+	end := value(a.b, i)
+	if end < 0 {
+		return -1
+	}
+	val := a.b[i:end]
+	switch string(name) {
 	case "usage":
 		a.setUsage(val)
 	case "x_groq":
@@ -60,8 +71,9 @@ func (a *answer) member(key, val []byte) {
 			a.sig |= jimu.SignalContent
 		}
 	default:
-		a.failure(key, val)
+		a.failure(name, val)
 	}
+	return end
 }
 
 // failure looks at the members in which vendors put an error.
@@ -89,8 +101,11 @@ func (a *answer) failure(key, val []byte) {
 // groq looks into Groq's own member.
 func (a *answer) groq(val []byte) {
 	for w := walk(val); w.next(); {
-		if string(w.key) == "usage" || string(w.key) == "error" {
-			a.member(w.key, w.val)
+		switch string(w.key) {
+		case "usage":
+			a.setUsage(w.val)
+		case "error":
+			a.failure(w.key, w.val)
 		}
 	}
 }
@@ -102,58 +117,81 @@ func (a *answer) setUsage(val []byte) {
 }
 
 // choice looks at an element of choices.
-func (a *answer) choice(val []byte) {
-	for w := walk(val); w.next(); {
-		switch string(w.key) {
-		case "delta", "message":
-			a.message(w.val)
-		case "text":
-			a.say(w.val)
-		case "finish_reason":
-			if !empty(w.val) {
-				a.sig |= jimu.SignalContent
-			}
-		case "usage":
-			a.setUsage(w.val) // Moonshot
+func (a *answer) choice(i int) int {
+	if begins(a.b, i, '{') {
+		return members(a.b, i, a.choiceMember)
+	}
+	return value(a.b, i)
+}
+
+func (a *answer) choiceMember(name []byte, i int) int {
+	if (string(name) == "delta" || string(name) == "message") && begins(a.b, i, '{') {
+		reasoning := a.reasoning
+		a.reasoning = text{}
+		end := members(a.b, i, a.message)
+		a.text.twelfths += a.reasoning.twelfths
+		a.reasoning = reasoning
+		return end
+	}
+	end := value(a.b, i)
+	if end < 0 {
+		return -1
+	}
+	val := a.b[i:end]
+	switch string(name) {
+	case "text":
+		a.say(val)
+	case "finish_reason":
+		if !empty(val) {
+			a.sig |= jimu.SignalContent
 		}
+	case "usage":
+		a.setUsage(val) // Moonshot
+	}
+	return end
+}
+
+// message looks at a member of a message, or of the piece of one. The same
+// reasoning may be there under several names; the longest counts.
+func (a *answer) message(name []byte, i int) int {
+	end := value(a.b, i)
+	if end < 0 {
+		return -1
+	}
+	val := a.b[i:end]
+	switch string(name) {
+	case "content", "refusal":
+		a.say(val)
+	case "reasoning_content", "reasoning":
+		a.reason(texts(val))
+	case "reasoning_details":
+		a.reason(details(val))
+	case "tool_calls", "function_call", "audio", "images":
+		a.other(name, val)
+	}
+	return end
+}
+
+func (a *answer) reason(t text) {
+	if t.twelfths > 0 {
+		a.sig |= jimu.SignalContent
+		a.reasoning.twelfths = max(a.reasoning.twelfths, t.twelfths)
 	}
 }
 
-// message looks at a message, or the piece of one. The same reasoning may be
-// there under several names; the longest counts.
-func (a *answer) message(val []byte) {
-	var reasoning text
-	longest := func(t text) {
-		if t.twelfths > reasoning.twelfths {
-			reasoning = t
-		}
+// other looks at content that is not text for people.
+func (a *answer) other(name, val []byte) {
+	if empty(val) {
+		return
 	}
-	for w := walk(val); w.next(); {
-		if empty(w.val) {
-			continue
+	a.sig |= jimu.SignalContent
+	switch string(name) {
+	case "tool_calls":
+		for w := walk(val); w.next(); {
+			a.call(w.val)
 		}
-		switch string(w.key) {
-		case "content", "refusal":
-			a.say(w.val)
-		case "reasoning_content", "reasoning":
-			longest(texts(w.val))
-		case "reasoning_details":
-			longest(details(w.val))
-		case "tool_calls":
-			a.sig |= jimu.SignalContent
-			for c := walk(w.val); c.next(); {
-				a.call(c.val)
-			}
-		case "function_call":
-			a.sig |= jimu.SignalContent
-			a.function(w.val)
-		case "audio", "images":
-			a.sig |= jimu.SignalContent
-		}
-	}
-	if reasoning.twelfths > 0 {
-		a.sig |= jimu.SignalContent
-		a.text.twelfths += reasoning.twelfths
+	case "function_call":
+		a.function(val)
 	}
 }
 

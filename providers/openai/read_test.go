@@ -141,6 +141,20 @@ func FuzzScan(f *testing.F) {
 			}
 			empty(w.val)
 		}
+		if json.Valid(data) {
+			again, i := 0, space(data, 0)
+			switch skip := func(i int) int { again++; return value(data, i) }; data[i] {
+			case '{':
+				i = members(data, i, func(_ []byte, i int) int { return skip(i) })
+			case '[':
+				i = elements(data, i, skip)
+			default:
+				i = len(data)
+			}
+			if again != n || i < 0 || space(data, i) != len(data) {
+				t.Errorf("%d members in one pass, want %d; it ends at %d of %d", again, n, i, len(data))
+			}
+		}
 		var object map[string]json.RawMessage
 		var array []json.RawMessage
 		switch {

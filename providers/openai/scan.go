@@ -75,6 +75,51 @@ func nested(b []byte, i int) int {
 	return -1
 }
 
+// members goes over the object that begins at i. f is given each name, raw and
+// without quotes, and where the value begins; it returns the position behind
+// it. So does members; both return -1 where the text is not JSON.
+func members(b []byte, i int, f func(name []byte, i int) int) int {
+	for i = space(b, i+1); i < len(b) && b[i] == '"'; i = space(b, i+1) {
+		end := str(b, i)
+		if end < 0 {
+			return -1
+		}
+		name := b[i+1 : end-1]
+		if i = space(b, end); i >= len(b) || b[i] != ':' {
+			return -1
+		}
+		if i = f(name, space(b, i+1)); i < 0 {
+			return -1
+		}
+		if i = space(b, i); i >= len(b) || b[i] != ',' {
+			break
+		}
+	}
+	if i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	return -1
+}
+
+// elements goes over the array that begins at i, as members does.
+func elements(b []byte, i int, f func(i int) int) int {
+	for i = space(b, i+1); i < len(b) && b[i] != ']'; i = space(b, i+1) {
+		if i = f(i); i < 0 {
+			return -1
+		}
+		if i = space(b, i); i >= len(b) || b[i] != ',' {
+			break
+		}
+	}
+	if i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	return -1
+}
+
+// begins reports whether a value that begins with c is at i.
+func begins(b []byte, i int, c byte) bool { return i < len(b) && b[i] == c }
+
 // walker goes over the members of an object, or the elements of an array.
 type walker struct {
 	b   []byte
