@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -63,10 +64,24 @@ func TestEveryOffset(t *testing.T) {
 		if done.Reasoning != thought.String() || done.Answer != said.String() {
 			rt.Errorf("kept %q and %q, want %q and %q", done.Reasoning, done.Answer, thought.String(), said.String())
 		}
-		checkEvery(t, rt, s, turn.ID, all.String(), true)
-		checkEvery(t, rt, service(db, nil), turn.ID, all.String(), true) // as after a restart
+		checkEvery(t, rt, service(ended{turn: done}, nil), turn.ID, all.String(), true)
+		again := service(db, nil) // as after a restart
+		for range 5 {
+			n := rapid.IntRange(0, all.Len()).Draw(rt, "from")
+			if g := follow(t, again, turn.ID, int64(n), -1); all.String()[:wholeRunes(all.String(), n)]+g.linear != all.String() {
+				rt.Errorf("stored, from %d: %q, want %q", n, g.linear, all.String())
+			}
+		}
 	})
 }
+
+// ended is a store of one turn.
+type ended struct {
+	chat.Store
+	turn *jimu.Turn
+}
+
+func (e ended) Turn(context.Context, string, string) (*jimu.Turn, error) { return e.turn, nil }
 
 // checkEvery attaches at every offset.
 func checkEvery(t *testing.T, rt *rapid.T, s *chat.Service, id, all string, done bool) {

@@ -376,7 +376,7 @@ func TestSwapUnderLoad(t *testing.T) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var uses atomic.Int64
-	for range 8 {
+	for range 4 {
 		wg.Go(func() {
 			for {
 				select {
