@@ -62,6 +62,7 @@ const (
 // tokens.
 func open(call *jimu.Call, body []byte) (estimate int64, err error) {
 	call.Body, call.N = body, 1
+	call.Fields = make([]jimu.Field, 0, 6) // more than most requests have
 	e := envelope{call: call, b: body}
 	if !utf8.Valid(body) {
 		return 0, jimu.Errorf(jimu.Invalid, "the request body is not valid UTF-8")
@@ -271,25 +272,21 @@ func (e *envelope) str() []byte {
 	}
 	e.i++
 	from := e.i
-	for e.i < len(e.b) {
-		switch c := e.b[e.i]; {
-		case c == '"':
+	for {
+		b, i := e.b, e.i
+		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+			i++
+		}
+		e.i = i
+		switch {
+		case i < len(b) && b[i] == '"':
 			e.i++
-			return e.b[from : e.i-1]
-		case c == '\\':
-			if !e.escape() {
-				e.syntax()
-				return nil
-			}
-		case c < ' ':
+			return b[from:i]
+		case i == len(b) || b[i] != '\\' || !e.escape():
 			e.syntax()
 			return nil
-		default:
-			e.i++
 		}
 	}
-	e.syntax()
-	return nil
 }
 
 func (e *envelope) escape() bool {

@@ -7,6 +7,7 @@ type chunks struct {
 	n     uint64 // of the size: so far; of the data: left
 	count int    // bytes of the size line, or of the trailer, so far
 	line  int    // bytes of the trailer's line so far
+	colon bool   // it has a colon
 }
 
 type chunkState uint8
@@ -89,7 +90,7 @@ func (s *chunks) size(c byte) error {
 		return nil
 	}
 	if s.state == chunkExt {
-		if c == '\n' || c == 0 {
+		if control(c) {
 			return bad("a chunk's size line does not end with CR LF")
 		}
 		return nil
@@ -132,13 +133,16 @@ func (s *chunks) trailer(c byte) error {
 		if s.line == 0 {
 			s.state = chunkEnd
 		}
-		s.line = 0
-	case s.state == chunkTrailerLF || c == '\n' || c == 0:
+		s.line, s.colon = 0, false
+	case s.state == chunkTrailerLF || control(c) && c != '\r':
 		return bad("a line of its trailer does not end with CR LF")
-	case c == '\r':
+	case c == '\r' && (s.line == 0 || s.colon):
 		s.state = chunkTrailerLF
+	case !s.colon && !tokenByte(c) && (c != ':' || s.line == 0):
+		return bad("a field of its trailer without a proper name")
 	default:
 		s.line++
+		s.colon = s.colon || c == ':'
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"strings"
 )
 
 const (
@@ -75,15 +76,17 @@ func parseHead(b []byte) (f framing, err error) {
 	}
 }
 
-// cutLine splits off a line. A line holds neither CR, LF nor NUL.
+// cutLine splits off a line. A line holds no control character but the tab.
 func cutLine(b []byte) (line, rest []byte, ok bool) {
 	i := bytes.IndexByte(b, '\n')
 	if i < 1 || b[i-1] != '\r' {
 		return nil, nil, false
 	}
 	line = b[:i-1]
-	if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
-		return nil, nil, false
+	for _, c := range line {
+		if control(c) {
+			return nil, nil, false
+		}
 	}
 	return line, b[i+1:], true
 }
@@ -160,6 +163,8 @@ func (f *framing) check(minor byte) error {
 	return nil
 }
 
+func control(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
 // is compares without regard to the case of ASCII letters.
 func is(b []byte, lower string) bool {
 	if len(b) != len(lower) {
@@ -179,12 +184,15 @@ func is(b []byte, lower string) bool {
 // token reports whether b is a field name (RFC 9110, 5.6.2).
 func token(b []byte) bool {
 	for _, c := range b {
-		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		if !alnum && bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), c) < 0 {
+		if !tokenByte(c) {
 			return false
 		}
 	}
 	return true
+}
+
+func tokenByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
 // contentType returns the value as a string, without making one where it is
