@@ -44,7 +44,7 @@ func openSQLite(ctx context.Context, file string, durable, readOnly bool) (*DB, 
 		return nil, err
 	}
 	r.SetMaxOpenConns(sqliteReaders)
-	r.SetMaxIdleConns(1)
+	r.SetMaxIdleConns(sqliteReaders)
 	r.SetConnMaxIdleTime(readerIdle)
 	d := &DB{dialect: SQLite, r: r, file: file, readOnly: readOnly}
 	if readOnly {

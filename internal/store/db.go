@@ -33,9 +33,13 @@ type text struct {
 	w, r atomic.Pointer[sql.Stmt]
 }
 
-// maxTexts bounds what is remembered of statements; texts are constants of
-// the program, but one that builds them must not fill the memory.
-const maxTexts = 1000
+// What is remembered of statements is bounded: most texts are constants of the
+// program, but some are built. To MySQL, which gets inserts of any number of
+// rows, a long text is not worth remembering.
+const (
+	maxTexts  = 1000
+	longMySQL = 2048
+)
 
 // Tries of a transaction that loses against others.
 const (
@@ -88,7 +92,7 @@ func (d *DB) text(q string) (*text, error) {
 		return nil, err
 	}
 	t := &text{sql: s}
-	if d.known.Load() >= maxTexts {
+	if d.known.Load() >= maxTexts || (d.dialect == MySQL && len(q) > longMySQL) {
 		return t, nil
 	}
 	v, loaded := d.texts.LoadOrStore(q, t)

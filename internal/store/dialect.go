@@ -33,9 +33,6 @@ func (d Dialect) pick(sqlite, mysql, postgres string) string {
 	return [...]string{sqlite, mysql, postgres}[d]
 }
 
-// maxParams is how many parameters one statement may have.
-func (d Dialect) maxParams() int { return [...]int{32766, 65535, 65535}[d] }
-
 // rebind writes a statement as this database reads it: its placeholders, and
 // these macros:
 //

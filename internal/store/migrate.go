@@ -266,8 +266,11 @@ func (m *migrator) lock(ctx context.Context) (unlock func() error, err error) {
 	}, nil
 }
 
-// keepCopies is how many automatic copies of a database stay.
-const keepCopies = 3
+// How many automatic copies of a database stay. History is large.
+const (
+	keepCopies  = 3
+	keepHistory = 1
+)
 
 // saveFirst copies a SQLite database before it is changed, and removes the
 // oldest copies.
@@ -286,7 +289,11 @@ func (m *migrator) saveFirst(ctx context.Context, next migration) error {
 		return err
 	}
 	slices.Sort(old)
-	for _, f := range old[:max(0, len(old)-keepCopies)] {
+	keep := keepCopies
+	if m.name == "history" {
+		keep = keepHistory
+	}
+	for _, f := range old[:max(0, len(old)-keep)] {
 		if err := os.Remove(f); err != nil {
 			return err
 		}
@@ -297,6 +304,7 @@ func (m *migrator) saveFirst(ctx context.Context, next migration) error {
 // vacuumInto writes a consistent copy of a SQLite database to a new file.
 func vacuumInto(ctx context.Context, pool *sql.DB, file string) error {
 	if _, err := pool.ExecContext(ctx, "VACUUM INTO ?", file); err != nil {
+		_ = os.Remove(file) // half of a copy, on a full disk
 		return err
 	}
 	return os.Chmod(file, 0o600)

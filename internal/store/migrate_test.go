@@ -96,7 +96,7 @@ func strings1(t *testing.T, db *store.DB, q string) (out []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // Err below says whether all was read
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {

@@ -9,9 +9,12 @@ import (
 	"strings"
 )
 
-// maxRows is how many rows one statement inserts: more gain nothing and make
-// its text large.
-const maxRows = 512
+// What one statement inserts at most: more gains nothing, and makes its text
+// and its prepared form large.
+const (
+	maxRows   = 512
+	maxValues = 8192
+)
 
 // Values writes "(?, ?), (?, ?)": so many rows of so many columns.
 func (d *DB) Values(rows, cols int) string {
@@ -44,7 +47,7 @@ func (tx *Tx) Insert(ctx context.Context, q string, cols int, args []any) (int64
 	if !ok {
 		return 0, fmt.Errorf("the statement has no {values}: %q", q)
 	}
-	most := 1 << (bits.Len(uint(min(maxRows, tx.db.dialect.maxParams()/cols))) - 1)
+	most := 1 << (bits.Len(uint(max(1, min(maxRows, maxValues/cols)))) - 1)
 	var total int64
 	for len(args) > 0 {
 		rows := min(len(args)/cols, most)
