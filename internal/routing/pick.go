@@ -185,7 +185,7 @@ func (p *pick) nobody(model string) error {
 	if !p.able {
 		return jimu.Errorf(jimu.Invalid, "the model %s does not do %s", model, p.op)
 	}
-	e := jimu.Errorf(jimu.Unavailable, "no upstream of the model %s can answer now; the operator has been told", model)
+	e := jimu.Errorf(jimu.Unavailable, "no upstream of the model %s can answer, and none will by itself; the operator sees why with: jimu route", model)
 	if p.soonest == 0 {
 		return e
 	}

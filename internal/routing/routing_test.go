@@ -105,6 +105,11 @@ func TestUnpriced(t *testing.T) {
 	if c, err := ts[0].Price.Cost(&jimu.Usage{InText: 1000}, b.now); err != nil || c != 0 || ts[0].Price.Version() == "" {
 		t.Errorf("the free price costs %v, %v", c, err)
 	}
+	b.in.Unpriced = ""
+	b.set(t, up("first", "unpriced-y=unpriced-at-first"), up("second", "unpriced-y=priced"))
+	if ts := b.route(t, "unpriced-y"); len(ts) != 2 || ts[0].Price != ts[1].Price || ts[0].Price.Model != "priced" {
+		t.Errorf("a new name for a model with a price: %v", names(ts))
+	}
 	priced := up("local", "priced")
 	priced.Vendor = "local"
 	b.set(t, priced)
@@ -426,7 +431,7 @@ func TestModels(t *testing.T) {
 	demo := up("demo", "jimu-demo", "both")
 	demo.Vendor = "demo"
 	b := newBench(t, up("a", "m", "both", "unpriced-x"), demo, jimu.Upstream{Name: "learns"})
-	b.in.Learned = map[string][]string{"learns": {"learned", "m"}, "a": {"not-asked"}}
+	b.in.Learned = map[string][]string{"learns": {"learned=as-it-is", "m"}, "a": {"not-asked"}}
 	b.set(t, up("a", "m", "both", "unpriced-x"), demo, jimu.Upstream{Name: "learns"})
 	show := func(c *jimu.Caller) []string {
 		var out []string
@@ -435,7 +440,7 @@ func TestModels(t *testing.T) {
 		}
 		return out
 	}
-	want := []string{"both false 0.00000001", "jimu-demo true 0.00000001", "learned false 0.00000001", "m false 0.00000001"}
+	want := []string{"both false 0.00000001", "jimu-demo true 0.00000001", "learned=as-it-is false 0.00000001", "m false 0.00000001"}
 	if d := cmp.Diff(want, show(anyone)); d != "" {
 		t.Errorf("models (-want +got):\n%s", d)
 	}

@@ -23,7 +23,6 @@ type snapshot struct {
 // route is how a model is served. A model that is there but cannot be sold has
 // no groups.
 type route struct {
-	model  string
 	price  *jimu.Price
 	vendor string
 	demo   bool // only the demo upstream serves it
@@ -58,7 +57,8 @@ type upstream struct {
 	free     bool
 	keys     []jimu.Secret
 	ends     []map[jimu.Operation]jimu.Endpoint // by key
-	models   []string                           // public names
+	models   []string                           // public names, sorted
+	names    map[string]string                  // at the upstream, by public name
 	slots    []slot
 }
 
@@ -117,8 +117,7 @@ func (r *Router) Set(in Inputs) error {
 	for i := range in.Keys {
 		s.callers[in.Keys[i].Hash] = &in.Keys[i].Caller
 	}
-	b.keys = make(map[id]*keyState)
-	b.absent = make(map[id]*modelState)
+	b.inherit()
 	seen := make(map[string]bool, len(in.Upstreams))
 	for _, p := range in.Upstreams {
 		if name := p.Upstream().Name; seen[name] {
@@ -128,6 +127,9 @@ func (r *Router) Set(in Inputs) error {
 		if err := b.add(p); err != nil {
 			return err
 		}
+	}
+	if err := b.serveAll(); err != nil {
+		return err
 	}
 	for _, rt := range s.routes {
 		rt.finish()
@@ -173,39 +175,55 @@ func (b *builder) add(p jimu.Provider) error {
 		u.ends = append(u.ends, ends)
 	}
 	b.s.upstreams = append(b.s.upstreams, u)
-	models := conf.Models
-	if len(models) == 0 {
-		models = b.in.Learned[conf.Name]
-	}
-	seen := make(map[string]bool, len(models))
-	for _, m := range models {
+	u.names = make(map[string]string, len(conf.Models))
+	for _, m := range conf.Models {
 		public, name := ParseModel(m)
 		if public == "" || name == "" {
 			return jimu.Errorf(jimu.Invalid, "upstream %s: %q is not a model: write name, or name=name-at-the-upstream", conf.Name, m)
 		}
-		if seen[public] {
-			continue
-		}
-		seen[public] = true
-		u.models = append(u.models, public)
-		if err := b.serve(u, public, name); err != nil {
-			return err
+		u.names[public] = name
+	}
+	if len(conf.Models) == 0 {
+		for _, m := range b.in.Learned[conf.Name] {
+			u.names[m] = m
 		}
 	}
-	slices.Sort(u.models)
+	u.models = slices.Sorted(maps.Keys(u.names))
+	return nil
+}
+
+// serveAll makes the routes. A model has one price, whoever serves it: that of
+// its public name, or else that of its name at the first upstream that has one.
+func (b *builder) serveAll() error {
+	find := b.in.Price
+	if find == nil {
+		find = func(string) *jimu.Price { return nil }
+	}
+	for _, u := range b.s.upstreams {
+		for _, public := range u.models {
+			rt := b.s.routes[public]
+			if rt == nil {
+				rt = &route{price: find(public)}
+				b.s.routes[public] = rt
+			}
+			if rt.price == nil {
+				rt.price = find(u.names[public])
+			}
+		}
+	}
+	for _, u := range b.s.upstreams {
+		for _, public := range u.models {
+			if err := b.serve(u, public, u.names[public]); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
 // serve adds an upstream to the route of a model.
 func (b *builder) serve(u *upstream, model, name string) error {
 	rt := b.s.routes[model]
-	if rt == nil {
-		rt = &route{model: model}
-		if b.in.Price != nil {
-			rt.price = b.in.Price(model)
-		}
-		b.s.routes[model] = rt
-	}
 	price := rt.price
 	if price == nil {
 		if b.in.Unpriced != "free" && !u.free {
@@ -232,25 +250,37 @@ func (b *builder) serve(u *upstream, model, name string) error {
 	return nil
 }
 
-// healthOf finds or makes the health of a target. The state of a key is shared
-// by its models, the absence of a model by the upstream's keys.
+// inherit takes over what is known of keys and models.
+func (b *builder) inherit() {
+	b.keys = make(map[id]*keyState)
+	b.absent = make(map[id]*modelState)
+	for i, h := range b.old.health {
+		b.keys[i.ofKey()], b.absent[i.ofModel()] = h.key, h.model
+	}
+}
+
+// ofKey names the state that the models of a key share, ofModel the one that
+// the keys share of a model.
+func (i id) ofKey() id   { i.model = ""; return i }
+func (i id) ofModel() id { i.key = ""; return i }
+
+// healthOf finds or makes the health of a target.
 func (b *builder) healthOf(i id) *health {
 	if h := b.s.health[i]; h != nil {
 		return h // two public names of one model
 	}
 	h := b.old.health[i]
-	keyID, modelID := i, i
-	keyID.model, modelID.key = "", ""
 	if h == nil {
-		h = &health{key: b.keys[keyID], model: b.absent[modelID]}
-		if h.key == nil {
-			h.key = new(keyState)
+		key, model := b.keys[i.ofKey()], b.absent[i.ofModel()]
+		if key == nil {
+			key = new(keyState)
 		}
-		if h.model == nil {
-			h.model = new(modelState)
+		if model == nil {
+			model = new(modelState)
 		}
+		h = &health{key: key, model: model}
 	}
-	b.keys[keyID], b.absent[modelID] = h.key, h.model
+	b.keys[i.ofKey()], b.absent[i.ofModel()] = h.key, h.model
 	b.s.health[i] = h
 	return h
 }
