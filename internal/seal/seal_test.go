@@ -18,11 +18,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func sealer(t testing.TB, keys ...Key) *Sealer {
-	t.Helper()
+func sealer(tb testing.TB, keys ...Key) *Sealer {
+	tb.Helper()
 	s, err := New(keys[0], keys[1:]...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

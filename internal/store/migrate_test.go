@@ -21,19 +21,12 @@ import (
 	"github.com/jimu-ai/jimu/internal/store/storetest"
 )
 
-// eachDatabase gives the address of a fresh database of each kind.
-func eachDatabase(t *testing.T, f func(t *testing.T, fresh func() string)) {
-	t.Helper()
-	for name, env := range map[string]string{"sqlite": "", "mysql": "JIMU_TEST_MYSQL", "postgres": "JIMU_TEST_POSTGRES"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f(t, func() string {
-				if env == "" {
-					return ""
-				}
-				return storetest.Fresh(t, env)
-			})
-		})
+// databases makes a fresh database of each kind and returns its address.
+func databases() map[string]func(t *testing.T) string {
+	return map[string]func(t *testing.T) string{
+		"sqlite":   func(*testing.T) string { return "" },
+		"mysql":    func(t *testing.T) string { t.Helper(); return storetest.Fresh(t, "JIMU_TEST_MYSQL") },
+		"postgres": func(t *testing.T) string { t.Helper(); return storetest.Fresh(t, "JIMU_TEST_POSTGRES") },
 	}
 }
 
@@ -127,52 +120,58 @@ func run(t *testing.T, o store.Options, f func(s *store.Store)) {
 
 func TestUpgradedIsFresh(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, fresh func() string) {
-		var want []string
-		run(t, store.Options{Data: t.TempDir(), Database: fresh()}, func(s *store.Store) { want = schema(t, s) })
-		if len(want) < 5 {
-			t.Fatalf("the schema is not read: %q", want)
-		}
-		all, err := fs.Glob(store.Migrations(), "migrations/main/*.sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := store.Options{Data: t.TempDir(), Database: fresh()}
-		for n := 1; n <= len(all); n++ {
-			run(t, o.WithMigrations(upTo(t, n)), nil)
-		}
-		run(t, o, func(s *store.Store) {
-			if diff := cmp.Diff(want, schema(t, s)); diff != "" {
-				t.Error(diff)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var want []string
+			run(t, store.Options{Data: t.TempDir(), Database: fresh(t)}, func(s *store.Store) { want = schema(t, s) })
+			if len(want) < 5 {
+				t.Fatalf("the schema is not read: %q", want)
 			}
+			all, err := fs.Glob(store.Migrations(), "migrations/main/*.sql")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := store.Options{Data: t.TempDir(), Database: fresh(t)}
+			for n := 1; n <= len(all); n++ {
+				run(t, o.WithMigrations(upTo(t, n)), nil)
+			}
+			run(t, o, func(s *store.Store) {
+				if diff := cmp.Diff(want, schema(t, s)); diff != "" {
+					t.Error(diff)
+				}
+			})
 		})
-	})
+	}
 }
 
 func TestRefusedDatabases(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, fresh func() string) {
-		const one, two = "CREATE TABLE a (id {id} NOT NULL PRIMARY KEY) {table}", "CREATE TABLE b (id {id} NOT NULL PRIMARY KEY) {table}"
-		o := store.Options{Data: t.TempDir(), Database: fresh()}
-		run(t, o.WithMigrations(files(one, two)), nil)
-		for name, c := range map[string]struct {
-			o    store.Options
-			text string
-		}{
-			"newer":            {o.WithMigrations(files(one)), "newer jimu"},
-			"changed":          {o.WithMigrations(files(one, two+" ")), "not the one"},
-			"older, read only": {store.Options{Data: o.Data, Database: o.Database, ReadOnly: true}.WithMigrations(files(one, two, one)), "older jimu"},
-		} {
-			s, err := store.Open(t.Context(), c.o)
-			if codeOf(err) != jimu.Conflict || !strings.Contains(err.Error(), c.text) {
-				t.Errorf("%s: %v", name, err)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const one, two = "CREATE TABLE a (id {id} NOT NULL PRIMARY KEY) {table}", "CREATE TABLE b (id {id} NOT NULL PRIMARY KEY) {table}"
+			o := store.Options{Data: t.TempDir(), Database: fresh(t)}
+			run(t, o.WithMigrations(files(one, two)), nil)
+			for name, c := range map[string]struct {
+				o    store.Options
+				text string
+			}{
+				"newer":            {o.WithMigrations(files(one)), "newer jimu"},
+				"changed":          {o.WithMigrations(files(one, two+" ")), "not the one"},
+				"older, read only": {store.Options{Data: o.Data, Database: o.Database, ReadOnly: true}.WithMigrations(files(one, two, one)), "older jimu"},
+			} {
+				s, err := store.Open(t.Context(), c.o)
+				if codeOf(err) != jimu.Conflict || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("%s: %v", name, err)
+				}
+				if err == nil {
+					_ = s.Close()
+				}
 			}
-			if err == nil {
-				_ = s.Close()
-			}
-		}
-		run(t, o.WithMigrations(files(one, two)), nil) // it is as it was
-	})
+			run(t, o.WithMigrations(files(one, two)), nil) // it is as it was
+		})
+	}
 }
 
 // TestMigrationDiesHalfWay stops a migration at each of its statements, in
@@ -188,23 +187,26 @@ func TestMigrationDiesHalfWay(t *testing.T) {
 		"DROP INDEX a_n\n--mysql: ON a",
 	}
 	file := strings.Join(statements, "\n--;\n")
-	eachDatabase(t, func(t *testing.T, fresh func() string) {
-		var want []string
-		run(t, store.Options{Data: t.TempDir(), Database: fresh()}.WithMigrations(files(file)), func(s *store.Store) { want = schema(t, s) })
-		for died := range len(statements) + 1 {
-			address := fresh()
-			o := store.Options{Data: t.TempDir(), Database: address}
-			kill(t, o, file, statements, died)
-			run(t, o.WithMigrations(files(file)), func(s *store.Store) {
-				if diff := cmp.Diff(want, schema(t, s)); diff != "" {
-					t.Errorf("died after %d: %s", died, diff)
-				}
-				if got := strings1(t, s.Main, "SELECT id FROM a"); len(got) != 1 {
-					t.Errorf("died after %d: rows %q", died, got)
-				}
-			})
-		}
-	})
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var want []string
+			run(t, store.Options{Data: t.TempDir(), Database: fresh(t)}.WithMigrations(files(file)), func(s *store.Store) { want = schema(t, s) })
+			for died := range len(statements) + 1 {
+				address := fresh(t)
+				o := store.Options{Data: t.TempDir(), Database: address}
+				kill(t, o, file, statements, died)
+				run(t, o.WithMigrations(files(file)), func(s *store.Store) {
+					if diff := cmp.Diff(want, schema(t, s)); diff != "" {
+						t.Errorf("died after %d: %s", died, diff)
+					}
+					if got := strings1(t, s.Main, "SELECT id FROM a"); len(got) != 1 {
+						t.Errorf("died after %d: rows %q", died, got)
+					}
+				})
+			}
+		})
+	}
 }
 
 // kill leaves a database as the death of the process in a migration leaves
@@ -244,27 +246,30 @@ func kill(t *testing.T, o store.Options, file string, statements []string, died 
 
 func TestReplicasMigrateOnce(t *testing.T) {
 	t.Parallel()
-	eachDatabase(t, func(t *testing.T, fresh func() string) {
-		address := fresh()
-		if address == "" {
-			t.Skip("SQLite has no replicas")
-		}
-		var wg sync.WaitGroup
-		for range 4 {
-			o := store.Options{Data: t.TempDir(), Database: address}
-			wg.Go(func() {
-				s, err := store.Open(t.Context(), o)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-	})
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := fresh(t)
+			if address == "" {
+				t.Skip("SQLite has no replicas")
+			}
+			var wg sync.WaitGroup
+			for range 4 {
+				o := store.Options{Data: t.TempDir(), Database: address}
+				wg.Go(func() {
+					s, err := store.Open(t.Context(), o)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
 }
 
 func TestCopyBeforeMigration(t *testing.T) {

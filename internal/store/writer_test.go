@@ -24,41 +24,44 @@ func insertNames(ctx context.Context, tx *store.Tx, batch []string) error {
 
 func TestWriter(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		s, ctx := open(), t.Context()
-		var batches atomic.Int64
-		w := store.NewWriter(ctx, s.Main, func(ctx context.Context, tx *store.Tx, batch []string) error {
-			batches.Add(1)
-			return insertNames(ctx, tx, batch)
-		}, store.WriterOptions{Batch: 300, Linger: time.Hour})
-		const rows = 1000
-		for i := range rows {
-			w.Put(fmt.Sprintf("w%04d", i))
-		}
-		if err := w.Flush(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if n := batches.Load(); n != 4 {
-			t.Errorf("%d rows went in %d batches, want 4", rows, n)
-		}
-		w.Put("bad") // breaks the unique key, and its batch
-		w.Put("bad")
-		w.Put("good")
-		if err := w.Close(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if n := w.Dropped(); n != 1 {
-			t.Errorf("%d rows were lost, want 1", n)
-		}
-		w.Put("late")
-		if n := w.Dropped(); n != 2 {
-			t.Errorf("a row put after the end is not counted as lost: %d", n)
-		}
-		var n int64
-		if err := s.Main.QueryRow(ctx, "SELECT COUNT(*) FROM revisions WHERE name LIKE 'w%' OR name IN ('bad', 'good')").Scan(&n); err != nil || n != rows+2 {
-			t.Errorf("%d rows, want %d (%v)", n, rows+2, err)
-		}
-	})
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, ctx := storetest.Open(t, fresh(t)), t.Context()
+			var batches atomic.Int64
+			w := store.NewWriter(ctx, s.Main, func(ctx context.Context, tx *store.Tx, batch []string) error {
+				batches.Add(1)
+				return insertNames(ctx, tx, batch)
+			}, store.WriterOptions{Batch: 300, Linger: time.Hour})
+			const rows = 1000
+			for i := range rows {
+				w.Put(fmt.Sprintf("w%04d", i))
+			}
+			if err := w.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if n := batches.Load(); n != 4 {
+				t.Errorf("%d rows went in %d batches, want 4", rows, n)
+			}
+			w.Put("bad") // breaks the unique key, and its batch
+			w.Put("bad")
+			w.Put("good")
+			if err := w.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.Dropped(); n != 1 {
+				t.Errorf("%d rows were lost, want 1", n)
+			}
+			w.Put("late")
+			if n := w.Dropped(); n != 2 {
+				t.Errorf("a row put after the end is not counted as lost: %d", n)
+			}
+			var n int64
+			if err := s.Main.QueryRow(ctx, "SELECT COUNT(*) FROM revisions WHERE name LIKE 'w%' OR name IN ('bad', 'good')").Scan(&n); err != nil || n != rows+2 {
+				t.Errorf("%d rows, want %d (%v)", n, rows+2, err)
+			}
+		})
+	}
 }
 
 func TestWriterDropsTheOldest(t *testing.T) {
