@@ -141,6 +141,34 @@ func TestLoginRefuses(t *testing.T) {
 	}
 }
 
+// Whether or not there is such a user, a password is hashed: here, each login
+// waits for its turn to. Breaking off the wait resets no count.
+func TestLoginDoesTheSameWorkForAll(t *testing.T) {
+	t.Parallel()
+	e, ctx := setup1(t), t.Context()
+	e.add(t, "Ann", jimu.RoleUser)
+	gone := e.add(t, "Gone", jimu.RoleUser)
+	if _, err := e.UpdateUser(ctx, Operator(), gone.User, new(true), nil); err != nil {
+		t.Fatal(err)
+	}
+	for range hashesAtOnce {
+		e.hashing <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	for _, name := range []string{"Ann", "Gone", "Nobody", "\x00"} {
+		_, _, err := e.Login(ctx, name, good, from("192.0.2.1"))
+		if codeOf(err) != jimu.Overloaded && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for name, v := range e.tries.accounts {
+		if v.running != 0 || v.failures != 0 || len(v.familiar) != 0 {
+			t.Errorf("%q: %+v", name, v)
+		}
+	}
+}
+
 func TestSessionsEnd(t *testing.T) {
 	t.Parallel()
 	e, ctx := setup1(t), t.Context()

@@ -109,6 +109,33 @@ func TestHashingIsBounded(t *testing.T) {
 	}
 }
 
+func how(ok bool) outcome {
+	if ok {
+		return succeeded
+	}
+	return failed
+}
+
+// A try that ends without an answer, as one that the client breaks off, must
+// not be taken for a success: that would reset the count.
+func TestThrottleUndecided(t *testing.T) {
+	t.Parallel()
+	now := &clock{t: time.Now()}
+	th := newThrottle(now.Now)
+	addr := netip.MustParseAddr("192.0.2.1")
+	for _, o := range []outcome{failed, failed, failed, failed, undecided, undecided, failed} {
+		done, err := th.begin("ann", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done(o)
+	}
+	_, err := th.begin("ann", netip.MustParseAddr("198.51.100.1"))
+	wantCode(t, err, jimu.RateLimited)
+	_, err = th.begin("bob", addr)
+	wantCode(t, err, jimu.RateLimited)
+}
+
 func TestThrottle(t *testing.T) {
 	t.Parallel()
 	now := &clock{t: time.Now()}
@@ -120,7 +147,7 @@ func TestThrottle(t *testing.T) {
 			wantCode(t, err, jimu.RateLimited)
 			return jimu.ErrorOf(err).RetryAfter
 		}
-		done(ok)
+		done(how(ok))
 		return 0
 	}
 	for n := range freeFailures {
@@ -167,7 +194,7 @@ func TestThrottleNetworks(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		done(false)
+		done(failed)
 		return true
 	}
 	for n := range freeFailures {
@@ -195,7 +222,7 @@ func TestThrottleAtOnce(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(time.Now)
 	addr := netip.MustParseAddr("192.0.2.1")
-	var all []func(bool)
+	var all []func(outcome)
 	for range triesAtOnce {
 		done, err := th.begin("ann", addr)
 		if err != nil {
@@ -206,7 +233,7 @@ func TestThrottleAtOnce(t *testing.T) {
 	_, err := th.begin("ann", addr)
 	wantCode(t, err, jimu.RateLimited)
 	for _, done := range all {
-		done(true)
+		done(succeeded)
 	}
 	if _, err := th.begin("ann", addr); err != nil {
 		t.Error(err)
@@ -220,7 +247,7 @@ func TestThrottleIsBounded(t *testing.T) {
 	for n := range maxTracked * 2 {
 		addr := netip.AddrFrom4([4]byte{byte(n >> 16), byte(n >> 8), byte(n), 1})
 		if done, err := th.begin(fmt.Sprint("user", n), addr); err == nil {
-			done(false)
+			done(failed)
 		}
 	}
 	if n := len(th.accounts) + len(th.networks); n > maxTracked+2 {

@@ -57,7 +57,7 @@ func (i *Identity) Login(ctx context.Context, name, password string, from netip.
 		return "", nil, err
 	}
 	u, err := i.authenticate(ctx, clean, password)
-	done(err == nil || codeOf(err) != jimu.Unauthorized)
+	done(outcomeOf(err))
 	if err != nil {
 		return "", nil, err
 	}
@@ -152,7 +152,7 @@ func (i *Identity) SetPassword(ctx context.Context, token, old, password string,
 		return err
 	}
 	_, err = i.authenticate(ctx, c.Name, old)
-	done(err == nil || codeOf(err) != jimu.Unauthorized)
+	done(outcomeOf(err))
 	if codeOf(err) == jimu.Unauthorized {
 		return &jimu.Error{Code: jimu.Forbidden, Param: "old", Text: "the old password is wrong"}
 	}

@@ -63,8 +63,29 @@ func network(a netip.Addr) netip.Prefix {
 	return p
 }
 
+// outcome is how a try ended.
+type outcome uint8
+
+const (
+	failed    outcome = iota
+	succeeded         // who tried is who he says
+	undecided         // it was not found out: this must change nothing
+)
+
+// outcomeOf tells a wrong name or password from everything else that can
+// happen on the way.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return succeeded
+	case codeOf(err) == jimu.Unauthorized:
+		return failed
+	}
+	return undecided
+}
+
 // begin asks for a try. Unless it errs, done must be called with the outcome.
-func (t *throttle) begin(account string, from netip.Addr) (done func(ok bool), err error) {
+func (t *throttle) begin(account string, from netip.Addr) (done func(o outcome), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, net := t.now(), network(from)
@@ -85,13 +106,21 @@ func (t *throttle) begin(account string, from netip.Addr) (done func(ok bool), e
 	}
 	a.running++
 	n.running++
-	return func(ok bool) {
+	return func(o outcome) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		a.end(ok, t.now(), maxAccountWait)
-		n.end(ok, t.now(), maxNetworkWait)
-		if ok {
+		a.running--
+		n.running--
+		switch o {
+		case failed:
+			a.fail(t.now(), maxAccountWait)
+			n.fail(t.now(), maxNetworkWait)
+		case succeeded:
+			a.failures, a.until = 0, time.Time{}
 			a.learn(net)
+			// A guesser may own an account as well: his network is forgiven one.
+			n.failures = max(0, n.failures-1)
+		case undecided:
 		}
 	}, nil
 }
@@ -108,18 +137,8 @@ func get[K comparable](m map[K]*tries, k K, now time.Time) *tries {
 	return v
 }
 
-// end takes the outcome of a try. A success clears an account, but only
-// forgives a network one failure: a guesser may own an account as well.
-func (v *tries) end(ok bool, now time.Time, most time.Duration) {
-	v.running--
-	if ok {
-		if most == maxAccountWait {
-			v.failures, v.until = 0, time.Time{}
-		} else if v.failures > 0 {
-			v.failures--
-		}
-		return
-	}
+// fail counts a failure and sets the wait for the next try.
+func (v *tries) fail(now time.Time, most time.Duration) {
 	v.failures++
 	v.last = now
 	if over := v.failures - freeFailures; over >= 0 {

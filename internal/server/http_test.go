@@ -83,6 +83,22 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// A request whose time is up, or whose client has gone, is no fault of ours.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	_, session := e.user(t, jimu.RoleUser)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, "GET", "/api/me", nil)
+	r.AddCookie(&http.Cookie{Name: "jimu", Value: session})
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	if want(t, w, 503); problemOf(t, w).Code != jimu.Overloaded || strings.Contains(e.logs.String(), "request failed") {
+		t.Errorf("%s\n%s", w.Body, e.logs)
+	}
+}
+
 // Other sites' pages get nothing done.
 func TestCrossOrigin(t *testing.T) {
 	t.Parallel()

@@ -229,12 +229,13 @@ func (w *watcher) Flush() {
 // Unwrap lets [http.ResponseController] through.
 func (w *watcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// deadline bounds how long a client may take to send a request and to take
-// the answer. It is off again when the returned function is called, for the
-// next request on the same connection.
+// deadline bounds how long a client may take to send a request, and a little
+// longer to take the answer. When the first is over, net/http also ends the
+// request's context. It is off again when the returned function is called, for
+// the next request on the same connection.
 func deadline(w http.ResponseWriter, d time.Duration) (off func()) {
 	c := http.NewResponseController(w)
 	at := time.Now().Add(d) // the network's clock, not the domain's
-	_, _ = c.SetReadDeadline(at), c.SetWriteDeadline(at)
+	_, _ = c.SetReadDeadline(at), c.SetWriteDeadline(at.Add(d/2))
 	return func() { _, _ = c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}) }
 }

@@ -50,11 +50,12 @@ func statusOf(c jimu.Code) int {
 
 // problem answers an error. It is the only place that logs one.
 func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil && jimu.ErrorOf(err).Code == jimu.Internal {
-		return // the client has gone, and that is why it failed
-	}
 	e, id := jimu.ErrorOf(err), factsOf(r).id
-	if e.Code == jimu.Internal {
+	switch {
+	case e.Code != jimu.Internal:
+	case r.Context().Err() != nil: // the client has gone, or its time is up, and that is why it failed
+		e = jimu.Errorf(jimu.Overloaded, "this took too long; try again")
+	default:
 		s.o.Log.ErrorContext(r.Context(), "request failed", "request_id", id, "pattern", r.Pattern, "error", err)
 	}
 	writeProblem(w, id, e)
