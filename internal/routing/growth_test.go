@@ -55,6 +55,38 @@ func grown(tb testing.TB, n int, shape string) (r *Router, key, model string) {
 	return r, key, model
 }
 
+// Ten thousand keys, upstreams and models cost a request about as much as one.
+func TestCostDoesNotGrow(t *testing.T) {
+	best := func(n int, shape string) time.Duration {
+		r, key, model := grown(t, n, shape)
+		var buf [MaxTargets]*jimu.Target
+		quickest := time.Hour
+		for range 20 {
+			began := time.Now()
+			for range 200 {
+				c, err := r.Admit(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ts, err := r.Route(buf[:0], c, jimu.OpChat, model)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Report(ts[0], jimu.Outcome{FirstByte: time.Millisecond})
+			}
+			quickest = min(quickest, time.Since(began))
+		}
+		return quickest
+	}
+	const most = 6 // eight targets instead of one, and colder caches
+	one := best(1, "models")
+	for _, shape := range []string{"models", "one-model"} {
+		if many := best(10_000, shape); many > most*one {
+			t.Errorf("%s: 200 requests take %s with one, %s with 10,000", shape, one, many)
+		}
+	}
+}
+
 func TestNoAllocation(t *testing.T) {
 	r, key, model := grown(t, 100, "one-model")
 	c, err := r.Admit(key)
