@@ -375,40 +375,6 @@ func TestMissingModel(t *testing.T) {
 	}
 }
 
-// What is held against an upstream outlives a new snapshot, unless the
-// upstream changed.
-func TestHealthOutlivesASwap(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, up("a", "m"), up("b", "m"))
-	old := b.route(t, "m")
-	for _, tg := range old {
-		if tg.Upstream.Name == "a" {
-			b.report(tg, jimu.FaultKey, 1)
-		}
-	}
-	b.set(t, up("a", "m", "added"), up("b", "m"))
-	if got := names(b.route(t, "m")); !slices.Equal(got, []string{"b/0"}) {
-		t.Errorf("after a swap: %v", got)
-	}
-	if code, _ := b.code("added"); code != jimu.Unavailable {
-		t.Errorf("a model added to a disabled key: %s", code)
-	}
-	for _, tg := range old { // requests that began before the swap end after it
-		b.report(tg, jimu.FaultOther, breakerAt)
-	}
-	if code, _ := b.code("m"); code != jimu.Unavailable {
-		t.Errorf("a report on an old target is lost: %s", code)
-	}
-	moved := up("a", "m")
-	moved.BaseURL = "http://elsewhere"
-	b.set(t, moved)
-	b.route(t, "m")
-	for _, tg := range old {
-		b.report(tg, jimu.FaultKey, 1)
-	}
-	b.route(t, "m")
-}
-
 func TestLatencyOrdersTheFallbacks(t *testing.T) {
 	t.Parallel()
 	var ups []jimu.Upstream

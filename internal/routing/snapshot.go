@@ -18,6 +18,15 @@ type snapshot struct {
 	names     []string // of the routes, sorted
 	upstreams []*upstream
 	health    map[id]*health
+	targets   map[made]*jimu.Target
+}
+
+// made names a target by what it is made of, so that the next snapshot can use
+// it again: what others keep for a target stays of use.
+type made struct {
+	provider    jimu.Provider
+	key         int
+	model, name string
 }
 
 // route is how a model is served. A model that is there but cannot be sold has
@@ -112,6 +121,7 @@ func (r *Router) Set(in Inputs) error {
 		callers: make(map[jimu.KeyHash]*jimu.Caller, len(in.Keys)),
 		routes:  make(map[string]*route),
 		health:  make(map[id]*health),
+		targets: make(map[made]*jimu.Target),
 	}
 	b.s = s
 	for i := range in.Keys {
@@ -236,9 +246,14 @@ func (b *builder) serve(u *upstream, model, name string) error {
 	}
 	c := choice{up: u}
 	for i := range u.keys {
-		t := &jimu.Target{
-			Upstream: u.conf, Provider: u.provider, Key: i, Model: model, Name: name, Price: price, Endpoints: u.ends[i],
+		m := made{u.provider, i, model, name}
+		t := b.old.targets[m]
+		if t == nil || !same(t.Price, price) {
+			t = &jimu.Target{
+				Upstream: u.conf, Provider: u.provider, Key: i, Model: model, Name: name, Price: price, Endpoints: u.ends[i],
+			}
 		}
+		b.s.targets[m] = t
 		c.slots = append(c.slots, slot{t, b.healthOf(identity(t))})
 	}
 	u.slots = append(u.slots, c.slots...)
@@ -248,6 +263,11 @@ func (b *builder) serve(u *upstream, model, name string) error {
 	}
 	rt.groups[i].choices = append(rt.groups[i].choices, c)
 	return nil
+}
+
+// same reports whether two prices of a model charge and allow the same.
+func same(a, b *jimu.Price) bool {
+	return a.Version() == b.Version() && a.Context == b.Context && a.MaxOutput == b.MaxOutput && slices.Equal(a.Abilities, b.Abilities)
 }
 
 // inherit takes over what is known of keys and models.
