@@ -156,6 +156,7 @@ func TestLookup(t *testing.T) {
 		"gpt-5-mini-2025-08-07":      "gpt-5-mini",
 		"gpt-5-mini-20250807":        "gpt-5-mini",
 		"gpt-5.6":                    "gpt-5.6-sol",
+		"doubao-seed-2-1-pro-260915": "doubao-seed-2-1-pro",
 		"deepseek-v4-flash":          "deepseek-flash",
 		"MiniMax/MiniMax-M3.1-Flash": "MiniMax-M3.1-Flash",
 		"gpt-5-mini-2025-13-07":      "",
