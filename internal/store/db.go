@@ -43,9 +43,9 @@ const (
 
 // Tries of a transaction that loses against others.
 const (
-	maxTries  = 10
+	maxTries  = 20
 	firstWait = 2 * time.Millisecond
-	maxWait   = 200 * time.Millisecond
+	maxWait   = 500 * time.Millisecond
 )
 
 var errReadOnly = errors.New("the store is open for reading only")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/jimu-ai/jimu"
 	"github.com/jimu-ai/jimu/internal/store"
@@ -115,6 +116,11 @@ func TestWrongAddresses(t *testing.T) {
 
 func TestTxRunsAgain(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testTxRunsAgain) // with a clock that does not wait
+}
+
+func testTxRunsAgain(t *testing.T) {
+	t.Helper()
 	s := open(t, store.Options{Data: t.TempDir()})
 	tries := 0
 	err := s.Main.Tx(t.Context(), func(tx *store.Tx) error {
