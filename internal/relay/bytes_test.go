@@ -51,14 +51,12 @@ func TestEverySplit(t *testing.T) {
 	all := ": c\r\n\r\n" + text("é") + "event: x\r\n" + strings.ReplaceAll(text("b"), "\n", "\r\n") + usage(3, 4) + done
 	want := strings.Replace(all, usage(3, 4), "", 1)
 	for at := 1; at < len(all); at++ {
-		wait := make(chan struct{})
-		b := newBed(t, 1e9, func(w http.ResponseWriter, r *http.Request) {
+		b := newBed(t, 1e9, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, all[:at])
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.WriteString(w, all[at:])
 		})
-		close(wait)
 		if got := read(t, b.post(stream)); got != want {
 			t.Fatalf("split at %d: got %q, want %q", at, got, want)
 		}

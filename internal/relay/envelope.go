@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -209,19 +210,19 @@ func (e *envelope) more(closing byte) bool {
 
 // value goes over a value. key is the name of the member it is in.
 func (e *envelope) value(key []byte) {
-	switch c := e.peek(); {
-	case c == '{':
+	switch e.peek() {
+	case '{':
 		e.object(kindOther)
-	case c == '[':
+	case '[':
 		e.array(key)
-	case c == '"':
+	case '"':
 		s := e.str()
 		e.count(key, s)
-	case c == 't':
+	case 't':
 		e.literal("true")
-	case c == 'f':
+	case 'f':
 		e.literal("false")
-	case c == 'n':
+	case 'n':
 		e.literal("null")
 	default:
 		e.number()
@@ -248,12 +249,7 @@ func (e *envelope) count(key, s []byte) {
 }
 
 func isMedia(key []byte) bool {
-	for _, k := range mediaKeys {
-		if string(key) == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(mediaKeys, string(key))
 }
 
 func (e *envelope) literal(want string) {

@@ -57,8 +57,7 @@ func (p *provider) Read(data []byte, m *jimu.Meter) jimu.Signal {
 	if bytes.Contains(data, []byte(`"error"`)) {
 		return jimu.SignalError
 	}
-	if i := bytes.Index(data, []byte(`"content":"`)); i >= 0 {
-		rest := data[i+len(`"content":"`):]
+	if _, rest, ok := bytes.Cut(data, []byte(`"content":"`)); ok {
 		n := bytes.IndexByte(rest, '"')
 		m.Delivered += int64(len(rest[:n])+3) / 4
 		s |= jimu.SignalContent
@@ -78,26 +77,26 @@ func (p *provider) Read(data []byte, m *jimu.Meter) jimu.Signal {
 
 func (p *provider) Classify(status int, h http.Header, body []byte) jimu.Fault {
 	f := jimu.Fault{Kind: jimu.FaultOther, Status: status, Text: string(body)}
-	switch {
-	case status == http.StatusTooManyRequests:
+	switch status {
+	case http.StatusTooManyRequests:
 		f.Kind = jimu.FaultCool
 		if h.Get("Retry-After") != "" {
 			f.For = 7 * time.Second
 		}
-	case status == http.StatusBadRequest:
+	case http.StatusBadRequest:
 		f.Kind, f.Code = jimu.FaultClient, "context_length_exceeded"
-	case status == http.StatusInternalServerError:
+	case http.StatusInternalServerError:
 		f.Kind = jimu.FaultRetry
 	}
 	return f
 }
 
 // price: input costs 1 nano-credit a token, output 10.
-func price(t testing.TB) *jimu.Price {
-	t.Helper()
+func price(tb testing.TB) *jimu.Price {
+	tb.Helper()
 	p := &jimu.Price{Model: "m", Rates: jimu.Rates{In: 1e6, Out: 10e6}}
 	if err := p.Seal(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
@@ -241,18 +240,18 @@ func (l limiter) Admit(context.Context, *jimu.Caller, int64) (func(int64), error
 }
 
 // newBed makes a relay whose upstreams are the given handlers, best first.
-func newBed(t testing.TB, balance jimu.Credit, upstreams ...http.HandlerFunc) *bed {
-	t.Helper()
+func newBed(tb testing.TB, balance jimu.Credit, upstreams ...http.HandlerFunc) *bed {
+	tb.Helper()
 	b := &bed{
-		t: t, ledger: &ledger{balance: balance},
+		t: tb, ledger: &ledger{balance: balance},
 		caller:  &jimu.Caller{User: "u", Account: "user:u"},
 		records: make(chan *jimu.Record, 1000),
 		client:  wire.New(wire.Options{Dial: new(net.Dialer).DialContext}),
 	}
-	t.Cleanup(b.client.Close)
+	tb.Cleanup(b.client.Close)
 	for i, h := range upstreams {
 		srv := httptest.NewServer(h)
-		t.Cleanup(srv.Close)
+		tb.Cleanup(srv.Close)
 		b.add(fmt.Sprintf("up%d", i), srv.URL)
 	}
 	b.build(relay.Options{})
@@ -308,7 +307,7 @@ func (b *bed) record() *jimu.Record {
 }
 
 // post sends a chat request.
-func (b *bed) post(body string, header ...string) *http.Response {
+func (b *bed) post(body string, header ...string) *reply {
 	b.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, b.server.URL+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
@@ -323,14 +322,17 @@ func (b *bed) post(body string, header ...string) *http.Response {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = res.Body.Close() })
-	return res
+	return &reply{res}
 }
 
-func read(t testing.TB, res *http.Response) string {
-	t.Helper()
+// reply is an answer that is closed at the end of the test.
+type reply struct{ *http.Response }
+
+func read(tb testing.TB, res *reply) string {
+	tb.Helper()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(b)
 }
@@ -375,13 +377,13 @@ func answer(status int, body string, header ...string) http.HandlerFunc {
 
 // raw is an upstream that answers each request with the same bytes, and then
 // closes the connection.
-func raw(t testing.TB, b *bed, pieces ...string) *jimu.Target {
-	t.Helper()
+func raw(tb testing.TB, b *bed, pieces ...string) *jimu.Target {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	tb.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -389,7 +391,7 @@ func raw(t testing.TB, b *bed, pieces ...string) *jimu.Target {
 				return
 			}
 			go func() {
-				defer c.Close()
+				defer func() { _ = c.Close() }()
 				req, err := http.ReadRequest(bufio.NewReader(c))
 				if err != nil {
 					return

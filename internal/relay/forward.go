@@ -164,7 +164,7 @@ func (j *job) ask(ctx context.Context, t *jimu.Target) jimu.Fault {
 		j.accepted = false
 		return j.classify(t, status)
 	case strings.HasPrefix(j.answer.ContentType(), "text/event-stream"):
-		return j.gate(t)
+		return j.gate()
 	}
 	return j.readWhole(t)
 }
@@ -224,7 +224,7 @@ func classified(t *jimu.Target, status int, header http.Header, body []byte) jim
 }
 
 // gate reads a stream until something for the client is there.
-func (j *job) gate(t *jimu.Target) jimu.Fault {
+func (j *job) gate() jimu.Fault {
 	j.out = takeOut()
 	for {
 		p, err := j.answer.Burst(j.idle)
@@ -249,7 +249,6 @@ func (j *job) gate(t *jimu.Target) jimu.Fault {
 		case len(*j.out) > j.r.o.MaxEvent:
 			return jimu.Fault{Kind: jimu.FaultOther, Text: "the stream sends on without any content"}
 		}
-		_ = t
 	}
 }
 
@@ -328,7 +327,7 @@ func (e *endpoints) of(t *jimu.Target, op jimu.Operation) (*wire.Endpoint, error
 		e.m.Store(t, p)
 		v = p
 	}
-	p, _ := v.(*prepared) //nolint:errcheck // nothing else is stored
+	p, _ := v.(*prepared)
 	if ep := p.of(op); ep != nil {
 		return ep, nil
 	}

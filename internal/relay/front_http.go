@@ -195,8 +195,8 @@ func (f *httpFront) stream(j *job) (sink, bool, error) {
 func (f *httpFront) hijacked(j *job, conn net.Conn, unread int) sink {
 	_ = conn.SetDeadline(time.Time{})
 	s := &connSink{conn: conn}
-	watched := false
-	s.unwatch, watched = f.r.watch.add(conn, j.clientGone)
+	unwatch, watched := f.r.watch.add(conn, j.clientGone)
+	s.unwatch = unwatch
 	_, ours := conn.(*keptConn)
 	s.keep = ours && watched && unread == 0 && !f.req.Close
 	h := f.w.Header()

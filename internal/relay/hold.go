@@ -96,14 +96,10 @@ func (j *job) affords(amount jimu.Credit, limit int64) int64 {
 	return low
 }
 
-// spent prices what has been delivered so far.
-func (j *job) spent() (jimu.Credit, jimu.Usage) {
-	u := jimu.Usage{InText: j.estimate, OutText: j.meter.Delivered, Estimated: true}
-	cost, err := j.price.Cost(&u, j.began)
-	if err != nil {
-		cost = j.hold.Amount() // beyond all bounds
-	}
-	return cost, u
+// spent counts what has been delivered so far in j.counted, and prices it.
+func (j *job) spent() jimu.Credit {
+	j.counted = jimu.Usage{InText: j.estimate, OutText: j.meter.Delivered, Estimated: true}
+	return j.priced(&j.counted)
 }
 
 // progress notes what has been delivered, and extends the hold once nine
@@ -112,9 +108,8 @@ func (j *job) progress() error {
 	if j.settled {
 		return nil
 	}
-	cost, u := j.spent()
-	held := j.hold.Amount()
-	j.hold.Meter(min(cost, held), &u)
+	cost, held := j.spent(), j.hold.Amount()
+	j.hold.Meter(min(cost, held), &j.counted)
 	if cost < held-held/10 || (j.ceiling > 0 && held >= j.ceiling) {
 		return nil
 	}

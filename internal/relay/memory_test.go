@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if upstream := os.Getenv("JIMU_RELAY_UPSTREAM"); upstream != "" {
+	if upstream := os.Getenv("JIMU_RELAY_UPSTREAM"); upstream != "" { //nolint:forbidigo // the test's own child
 		gateway(upstream)
 		return
 	}
@@ -57,112 +57,119 @@ func rss(t *testing.T, pid int) int {
 	return n
 }
 
-// A held stream costs at most 16 KiB of memory.
-func TestStreamMemory(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("reads /proc")
-	}
-	streams, _ := strconv.Atoi(os.Getenv("JIMU_TEST_STREAMS"))
-	if streams == 0 {
-		streams = 2000
-	}
-	hold := make(chan struct{})
-	begun := make(chan struct{}, streams)
+// ticking is an upstream whose streams send an event ten times a second.
+func ticking(t *testing.T, begun chan<- struct{}, end <-chan struct{}) string {
+	t.Helper()
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(w, text("x"))
-		_ = http.NewResponseController(w).Flush()
-		begun <- struct{}{}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for first := true; ; first = false {
+			_, _ = io.WriteString(w, text("more and more"))
+			_ = http.NewResponseController(w).Flush()
+			if first {
+				begun <- struct{}{}
+			}
 			select {
-			case <-hold:
+			case <-end:
 				_, _ = io.WriteString(w, done)
 				return
 			case <-tick.C:
-				_, _ = io.WriteString(w, text("more and more"))
-				_ = http.NewResponseController(w).Flush()
 			}
 		}
 	}))
-	defer up.Close()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "JIMU_RELAY_UPSTREAM="+up.URL)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
+	t.Cleanup(up.Close)
+	return up.URL
+}
+
+// child is a gateway in a process of its own.
+type child struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	addr string
+}
+
+func startChild(t *testing.T, upstream string) *child {
+	t.Helper()
+	c := &child{t: t, cmd: exec.Command(os.Args[0])}
+	c.cmd.Env = append(os.Environ(), "JIMU_RELAY_UPSTREAM="+upstream)
+	c.cmd.Stderr = os.Stderr
+	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := bufio.NewReader(out)
-	line, err := said.ReadString('\n')
+	c.in, c.out = in, bufio.NewReader(out)
+	c.addr = strings.TrimPrefix(c.line(), "http://")
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = c.cmd.Wait()
+	})
+	return c
+}
+
+func (c *child) line() string {
+	c.t.Helper()
+	s, err := c.out.ReadString('\n')
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	addr := strings.TrimPrefix(strings.TrimSpace(line), "http://")
-	conns := make([]net.Conn, streams)
-	open := func(i int) {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns[i] = c
-		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: %d\r\n\r\n%s", len(stream), stream)
+	return strings.TrimSpace(s)
+}
+
+// open begins a stream, and reads it in the background.
+func (c *child) open() {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", c.addr)
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	open(0)
+	c.t.Cleanup(func() { _ = conn.Close() })
+	fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: %d\r\n\r\n%s", len(stream), stream)
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+}
+
+// A held stream costs at most 16 KiB of memory.
+func TestStreamMemory(t *testing.T) {
+	if runtime.GOOS != "linux" || raceDetector || testing.Short() {
+		t.Skip("it reads /proc, and the race detector needs memory of its own")
+	}
+	const streams = 2000
+	end, begun := make(chan struct{}), make(chan struct{}, streams)
+	c := startChild(t, ticking(t, begun, end))
+	t.Cleanup(func() { close(end) })
+	c.open()
 	<-begun
-	idle := rss(t, cmd.Process.Pid)
-	for i := 1; i < streams; i++ {
-		open(i)
+	idle := rss(t, c.cmd.Process.Pid)
+	for i := range streams - 1 {
+		c.open()
 		if i >= 50 { // that many at once wait for their first event
 			<-begun
 		}
 	}
-	go func() {
-		for {
-			buf := make([]byte, 64<<10)
-			alive := false
-			for _, c := range conns {
-				_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-				if _, err := c.Read(buf); err == nil || os.IsTimeout(err) {
-					alive = true
-				}
-			}
-			if !alive {
-				return
-			}
-		}
-	}()
 	// What opening them needed for a moment is given back, as a server does in
 	// time; what holding them needs builds up again.
-	fmt.Fprintln(in)
-	if _, err := said.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	fmt.Fprintln(c.in)
+	c.line()
 	held := 0
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 15 { // the highest of a second and a half
 		<-tick.C
-		held = max(held, rss(t, cmd.Process.Pid))
+		held = max(held, rss(t, c.cmd.Process.Pid))
 	}
-	each := float64(held-idle) / float64(streams-1)
+	each := float64(held-idle) / (streams - 1)
 	t.Logf("%d streams: %d KiB idle, %d KiB held, %.1f KiB each", streams, idle, held, each)
 	if each > 16 {
 		t.Errorf("a stream holds %.1f KiB, more than 16", each)
-	}
-	close(hold)
-	_ = in.Close()
-	_ = cmd.Wait()
-	for _, c := range conns {
-		_ = c.Close()
 	}
 }

@@ -150,15 +150,16 @@ type job struct {
 	limited  func(int64)
 	cancel   atomic.Pointer[context.CancelFunc]
 
-	target *jimu.Target
-	answer *wire.Answer
-	idle   time.Duration
-	meter  jimu.Meter
-	split  splitter
-	carry  []byte // an event that is not whole
-	whole  []byte // an answer that is not a stream
-	out    *[]byte
-	fault  jimu.Fault // of an upstream that broke off
+	target  *jimu.Target
+	answer  *wire.Answer
+	idle    time.Duration
+	meter   jimu.Meter
+	counted jimu.Usage // by us, so far
+	split   splitter
+	carry   []byte // an event that is not whole
+	whole   []byte // an answer that is not a stream
+	out     *[]byte
+	fault   jimu.Fault // of an upstream that broke off
 
 	accepted bool // an upstream has the whole request
 	content  bool // something for the client came
@@ -176,9 +177,9 @@ type job struct {
 
 // Why a request is to end early.
 const (
-	cutNone int32 = iota
-	cutGone       // the client went away
-	cutDrain      // we are stopping
+	cutNone  int32 = iota
+	cutGone        // the client went away
+	cutDrain       // we are stopping
 )
 
 // front is where a request comes from and its answer goes to.

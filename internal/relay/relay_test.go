@@ -28,7 +28,7 @@ type shape struct {
 	}
 }
 
-func failure(t testing.TB, res *http.Response) shape {
+func failure(t *testing.T, res *reply) shape {
 	t.Helper()
 	var s shape
 	if b := read(t, res); json.Unmarshal([]byte(b), &s) != nil {
@@ -85,7 +85,7 @@ func TestTries(t *testing.T) {
 	}
 	b := newBed(t, 1e9, count(answer(400, "the context is too long, sk-abcdefgh12345")), count(sse(done)))
 	res := b.post(stream)
-	if e := failure(t, res).Error; res.StatusCode != 400 || e.Code != "context_length_exceeded" || e.Type != "invalid_request_error" || strings.Contains(e.Message, "sk-") {
+	if e := failure(t, res).Error; res.StatusCode != http.StatusBadRequest || e.Code != "context_length_exceeded" || e.Type != "invalid_request_error" || strings.Contains(e.Message, "sk-") {
 		t.Errorf("%d %+v", res.StatusCode, e)
 	}
 	if n := asked.Swap(0); n != 1 {
@@ -94,7 +94,7 @@ func TestTries(t *testing.T) {
 	bad := count(answer(503, ""))
 	b = newBed(t, 1e9, bad, bad, bad, bad, bad)
 	res = b.post(stream)
-	if e := failure(t, res).Error; res.StatusCode != 502 || e.Code != "upstream_unavailable" {
+	if e := failure(t, res).Error; res.StatusCode != http.StatusBadGateway || e.Code != "upstream_unavailable" {
 		t.Errorf("%d %+v", res.StatusCode, e)
 	}
 	if n := asked.Swap(0); n != 3 {
@@ -114,7 +114,7 @@ func TestTries(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	b = newBed(t, 1e9, answer(429, "", "Retry-After", "7"))
-	if res := b.post(stream); res.StatusCode != 502 || res.Header.Get("Retry-After") != "7" {
+	if res := b.post(stream); res.StatusCode != http.StatusBadGateway || res.Header.Get("Retry-After") != "7" {
 		t.Errorf("%d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
 	}
 }
@@ -254,7 +254,7 @@ func TestWholeAnswer(t *testing.T) {
 		t.Errorf("got …%q", got[len(got)-60:])
 	}
 	b.build(relay.Options{MaxAnswer: 1000})
-	if res := b.post(plain); res.StatusCode != 502 {
+	if res := b.post(plain); res.StatusCode != http.StatusBadGateway {
 		t.Errorf("an answer that is too large: %d", res.StatusCode)
 	}
 }
@@ -271,7 +271,7 @@ func TestEmbeddings(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if got := read(t, res); !strings.Contains(got, "/v1/embeddings") {
+	if got := read(t, &reply{res}); !strings.Contains(got, "/v1/embeddings") {
 		t.Errorf("got %s", got)
 	}
 	if r := b.record(); r.Op != jimu.OpEmbeddings || r.Cost != 7 {
@@ -387,7 +387,7 @@ func TestStreamThroughWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if got := read(t, res); got != text("a")+done || res.ProtoMajor != 2 || res.Trailer.Get("X-Jimu-Cost") != "0.000000097" {
+	if got := read(t, &reply{res}); got != text("a")+done || res.ProtoMajor != 2 || res.Trailer.Get("X-Jimu-Cost") != "0.000000097" {
 		t.Errorf("%s %q %v", res.Proto, got, res.Trailer)
 	}
 	if r := b.record(); r.Cost != 97 {
@@ -441,12 +441,15 @@ func TestHostileUpstreams(t *testing.T) {
 		h      http.HandlerFunc
 		status int
 	}{
-		"an endless line":                {endless("data: ", strings.Repeat("x", 10_000)), 502},
-		"an endless line after content":  {endless(text("a")+"data: ", strings.Repeat("x", 10_000)), 200},
-		"endless comments":               {endless("", ": x\n\n"), 502},
-		"garbage":                        {sse("\x00\x01\xff\n\n\n\n"), 502},
-		"an error that never ends":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503); endless("", "x")(w, r) }, 502},
-		"an answer that is not a stream": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Length", "99999999999") }, 502},
+		"an endless line":               {endless("data: ", strings.Repeat("x", 10_000)), 502},
+		"an endless line after content": {endless(text("a")+"data: ", strings.Repeat("x", 10_000)), 200},
+		"endless comments":              {endless("", ": x\n\n"), 502},
+		"garbage":                       {sse("\x00\x01\xff\n\n\n\n"), 502},
+		"an error that never ends": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			endless("", "x")(w, r)
+		}, 502},
+		"an answer that is not a stream": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, 502},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -474,13 +477,15 @@ func TestCutRequest(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: 100\r\n\r\n{")
-	_ = c.(*net.TCPConn).CloseWrite()
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil { //nolint:errcheck // of the type: it is TCP
+		t.Fatal(err)
+	}
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if e := failure(t, res).Error; res.StatusCode != 400 || e.Code != "invalid_request" {
+	if e := failure(t, &reply{res}).Error; res.StatusCode != http.StatusBadRequest || e.Code != "invalid_request" {
 		t.Errorf("%d %+v", res.StatusCode, e)
 	}
 }

@@ -59,14 +59,14 @@ func (j *job) charge() (jimu.Usage, jimu.Credit) {
 		j.rec.Quarantined = true
 		j.r.count.quarantined.Add(1)
 		j.r.o.Log.Warn("an upstream states a usage that cannot be true", "request", j.rec.Request, "upstream", j.target.Upstream.Name)
-		cost, u := j.spent()
-		return u, min(cost, j.hold.Amount())
+		cost := min(j.spent(), j.hold.Amount())
+		return j.counted, cost
 	case j.content:
-		u := jimu.Usage{InText: j.estimate, OutText: j.meter.Delivered, Estimated: true}
-		if j.meter.Stated && j.believable(&j.meter.Usage) && j.meter.Usage.Out() >= j.meter.Delivered/2 {
-			u = j.meter.Usage // it keeps its usage up to date
+		if u := j.meter.Usage; j.meter.Stated && j.believable(&u) && u.Out() >= j.meter.Delivered/2 {
+			return u, j.priced(&u) // it keeps its usage up to date
 		}
-		return u, j.priced(&u)
+		cost := j.spent()
+		return j.counted, cost
 	case j.accepted && j.cut.Load() == cutGone:
 		u := jimu.Usage{InText: j.estimate, Estimated: true}
 		return u, j.priced(&u)

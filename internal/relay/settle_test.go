@@ -1,18 +1,18 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/jimu-ai/jimu"
 	"github.com/jimu-ai/jimu/internal/relay"
@@ -29,17 +29,7 @@ func piece(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
 // Who pays for what when a request is cut short: the table of settle.go.
 func TestSettlement(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name     string
-		upstream http.HandlerFunc
-		raw      []string // in place of upstream
-		body     string
-		status   int
-		state    string
-		cost     jimu.Credit // 0: the hold is given back
-		out      int64
-		flags    string
-	}{
+	tests := []settlement{
 		{name: "refused by the upstream", upstream: answer(400, `{"error":"too long"}`), status: 400, state: jimu.StateFailed},
 		{name: "5xx", upstream: answer(503, ``), status: 502, state: jimu.StateFailed},
 		{name: "cut before the head", raw: []string{"HTTP/1.1 200 O"}, status: 502, state: jimu.StateFailed},
@@ -62,42 +52,56 @@ func TestSettlement(t *testing.T) {
 		{name: "a provider that panics at once", upstream: sse(`data: {"panic":1}` + "\n\n"), status: 500, state: jimu.StateFailed},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, 1e9)
-			if tt.raw != nil {
-				raw(t, b, tt.raw...)
-			} else {
-				b = newBed(t, 1e9, tt.upstream)
-			}
-			res := b.post(cmpOr(tt.body, stream))
-			got, err := io.ReadAll(res.Body)
-			if (err != nil) != strings.Contains(tt.flags, "cut") {
-				t.Errorf("reading the answer: %v", err)
-			}
-			if res.StatusCode != tt.status {
-				t.Errorf("status %d, want %d: %s", res.StatusCode, tt.status, got)
-			}
-			if strings.Contains(tt.flags, "error") != strings.HasSuffix(string(got), `"code":"upstream_unavailable"}}`+"\n\n") {
-				t.Errorf("the client sees %q", got)
-			}
-			r := b.record()
-			if r.State != tt.state || r.Cost != tt.cost || r.Usage.Out() != tt.out ||
-				r.Usage.Estimated != strings.Contains(tt.flags, "estimated") || r.Quarantined != strings.Contains(tt.flags, "quarantined") {
-				t.Errorf("record %+v", r)
-			}
-			if tt.cost > 0 {
-				if diff := cmp.Diff([]jimu.Credit{tt.cost}, b.ledger.taken); diff != "" || b.ledger.released != 0 {
-					t.Errorf("taken: %s, released %d", diff, b.ledger.released)
-				}
-			} else if len(b.ledger.taken) != 0 || b.ledger.released != 1 {
-				t.Errorf("taken %v, released %d", b.ledger.taken, b.ledger.released)
-			}
-			if left := b.ledger.balance; left != 1e9-tt.cost {
-				t.Errorf("balance %s", left)
-			}
-			b.checkUpstreamCount()
-		})
+		t.Run(tt.name, func(t *testing.T) { t.Parallel(); tt.check(t) })
+	}
+}
+
+type settlement struct {
+	name     string
+	upstream http.HandlerFunc
+	raw      []string // in place of upstream
+	body     string
+	status   int
+	state    string
+	cost     jimu.Credit // 0: the hold is given back
+	out      int64
+	flags    string
+}
+
+func (tt *settlement) check(t *testing.T) {
+	t.Helper()
+	b := newBed(t, 1e9)
+	if tt.raw != nil {
+		raw(t, b, tt.raw...)
+	} else {
+		b = newBed(t, 1e9, tt.upstream)
+	}
+	res := b.post(cmp.Or(tt.body, stream))
+	got := read(t, res)
+	if res.StatusCode != tt.status {
+		t.Errorf("status %d, want %d: %s", res.StatusCode, tt.status, got)
+	}
+	if strings.Contains(tt.flags, "error") != strings.HasSuffix(got, `"code":"upstream_unavailable"}}`+"\n\n") {
+		t.Errorf("the client sees %q", got)
+	}
+	r := b.record()
+	if r.State != tt.state || r.Cost != tt.cost || r.Usage.Out() != tt.out ||
+		r.Usage.Estimated != strings.Contains(tt.flags, "estimated") || r.Quarantined != strings.Contains(tt.flags, "quarantined") {
+		t.Errorf("record %+v", r)
+	}
+	b.relay.Drain(t.Context())
+	if n := b.relay.Stats().Running; n != 0 {
+		t.Errorf("%d requests still run", n)
+	}
+	want, released := []jimu.Credit{tt.cost}, 0
+	if tt.cost == 0 {
+		want, released = nil, 1
+	}
+	if !slices.Equal(want, b.ledger.taken) || b.ledger.released != released {
+		t.Errorf("taken %v, released %d", b.ledger.taken, b.ledger.released)
+	}
+	if left := b.ledger.balance; left != 1e9-tt.cost {
+		t.Errorf("balance %s", left)
 	}
 }
 
@@ -127,7 +131,7 @@ func (b *bed) paced(events ...string) chan<- struct{} {
 
 // readPaced reads an answer to its end, and asks for the next event after
 // each.
-func readPaced(t *testing.T, res *http.Response, next chan<- struct{}) string {
+func readPaced(t *testing.T, res *reply, next chan<- struct{}) string {
 	t.Helper()
 	var got strings.Builder
 	buf := make([]byte, 64<<10)
@@ -144,20 +148,6 @@ func readPaced(t *testing.T, res *http.Response, next chan<- struct{}) string {
 		case next <- struct{}{}:
 		case <-time.After(20 * time.Millisecond): // the upstream was cut off
 		}
-	}
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
-func (b *bed) checkUpstreamCount() {
-	b.t.Helper()
-	if n := b.relay.Stats().Running; n != 0 {
-		b.t.Errorf("%d requests still run", n)
 	}
 }
 
@@ -196,7 +186,9 @@ func TestClientGone(t *testing.T) {
 			req.Header.Set("Authorization", "Bearer k")
 			if k == 0 {
 				go func() { <-sent; cancel() }()
-				if _, err := b.server.Client().Do(req); !errors.Is(err, context.Canceled) {
+				res, err := b.server.Client().Do(req)
+				if !errors.Is(err, context.Canceled) {
+					_ = res.Body.Close()
 					t.Fatal(err)
 				}
 			} else {
@@ -204,7 +196,7 @@ func TestClientGone(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer res.Body.Close()
+				defer func() { _ = res.Body.Close() }()
 				if _, err := io.ReadFull(res.Body, make([]byte, len(strings.Join(events, "")))); err != nil {
 					t.Fatal(err)
 				}
@@ -223,7 +215,7 @@ func TestClientGone(t *testing.T) {
 func TestClientGoneDrain(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
-	b := newBed(t, 1e9, func(w http.ResponseWriter, r *http.Request) {
+	b := newBed(t, 1e9, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, text("1234"))
 		_ = http.NewResponseController(w).Flush()
@@ -305,6 +297,7 @@ func TestPanic(t *testing.T) {
 	if r := b.record(); r.State != jimu.StateFailed || r.Cost != input+10 {
 		t.Errorf("record %+v", r)
 	}
+	b.relay.Drain(t.Context())
 	if s := b.relay.Stats(); s.Panics != 1 || s.Running != 0 {
 		t.Errorf("stats %+v", s)
 	}
@@ -410,7 +403,7 @@ func TestDrain(t *testing.T) {
 			}
 			break
 		}
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	select {
 	case <-over:

@@ -267,7 +267,7 @@ func (j *job) event(b []byte) (signal jimu.Signal, failed *jimu.Fault) {
 
 // costNow is what the request costs if the usage stated last is final.
 func (j *job) costNow() jimu.Credit {
-	cost, _ := j.spent()
+	cost := j.spent()
 	if u := j.meter.Usage; j.believable(&u) {
 		cost = j.priced(&u)
 	}
@@ -294,24 +294,44 @@ func appendCost(dst, b []byte, cost jimu.Credit) []byte {
 // digits and CR LF.
 const room = 10
 
-// keepBuffer bounds the buffers that are kept for others.
-const keepBuffer = 64 << 10
+// keepBuffer bounds the buffers that are kept for others, and maxSpare how many.
+const (
+	keepBuffer = 64 << 10
+	maxSpare   = 64
+)
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }} //nolint:gochecknoglobals // a pool has to be shared to be one
+// spare keeps a few buffers for the next one who needs one. A sync.Pool would
+// keep as many as were ever in use at once, for two collections of garbage.
+type spare struct {
+	mu   sync.Mutex
+	bufs []*[]byte
+}
+
+var buffers spare //nolint:gochecknoglobals // a pool has to be shared to be one
 
 func takeBuffer() *[]byte {
-	b, ok := buffers.Get().(*[]byte)
-	if !ok {
-		b = new([]byte)
+	buffers.mu.Lock()
+	defer buffers.mu.Unlock()
+	n := len(buffers.bufs)
+	if n == 0 {
+		b := make([]byte, 0, 2048)
+		return &b
 	}
+	b := buffers.bufs[n-1]
+	buffers.bufs = buffers.bufs[:n-1]
 	return b
 }
 
 func giveBuffer(b *[]byte) {
-	if cap(*b) <= keepBuffer {
-		*b = (*b)[:0]
-		buffers.Put(b)
+	if cap(*b) > keepBuffer {
+		return
 	}
+	*b = (*b)[:0]
+	buffers.mu.Lock()
+	if len(buffers.bufs) < maxSpare {
+		buffers.bufs = append(buffers.bufs, b)
+	}
+	buffers.mu.Unlock()
 }
 
 // takeOut returns a buffer for events, with room for framing.

@@ -83,7 +83,7 @@ func (w *watcher) start() error {
 		_ = unix.Close(fd)
 		return err
 	}
-	w.fd, w.file, w.calls = fd, os.NewFile(uintptr(fd), "epoll"), make(map[uint64]func()) //nolint:gosec // a descriptor
+	w.fd, w.file, w.calls = fd, os.NewFile(uintptr(fd), "epoll"), make(map[uint64]func())
 	rc, err := w.file.SyscallConn()
 	if err != nil {
 		_ = w.file.Close()
@@ -101,7 +101,7 @@ func (w *watcher) loop(rc syscall.RawConn) {
 		err := rc.Read(func(fd uintptr) bool {
 			var err error
 			n, err = unix.EpollWait(int(fd), events[:], 0)
-			return n > 0 || (err != nil && err != unix.EINTR) //nolint:errorlint // an errno as it is
+			return n > 0 || (err != nil && err != unix.EINTR)
 		})
 		if err != nil || n < 0 {
 			return // closed

@@ -127,17 +127,22 @@ func (s *chunks) trailer(c byte) error {
 	if s.count++; s.count > maxTrailer {
 		return bad("its trailer is too large")
 	}
-	switch {
-	case s.state == chunkTrailerLF && c == '\n':
+	if s.state == chunkTrailerLF {
+		if c != '\n' {
+			return bad("a line of its trailer does not end with CR LF")
+		}
 		s.state = chunkTrailer
 		if s.line == 0 {
 			s.state = chunkEnd
 		}
 		s.line, s.colon = 0, false
-	case s.state == chunkTrailerLF || control(c) && c != '\r':
-		return bad("a line of its trailer does not end with CR LF")
+		return nil
+	}
+	switch {
 	case c == '\r' && (s.line == 0 || s.colon):
 		s.state = chunkTrailerLF
+	case control(c):
+		return bad("a line of its trailer does not end with CR LF")
 	case !s.colon && !tokenByte(c) && (c != ':' || s.line == 0):
 		return bad("a field of its trailer without a proper name")
 	default:

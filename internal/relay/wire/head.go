@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -46,21 +47,12 @@ func headEnd(b []byte, from int) int {
 // folded, and the length must be stated once or not at all.
 func parseHead(b []byte) (f framing, err error) {
 	line, rest, ok := cutLine(b)
-	if !ok || len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' {
+	if !ok {
 		return f, bad("no status line")
 	}
-	minor := line[7]
-	if minor != '0' && minor != '1' {
-		return f, bad("unknown version")
-	}
-	for _, d := range line[9:12] {
-		if d < '0' || d > '9' {
-			return f, bad("no status")
-		}
-		f.status = f.status*10 + int(d-'0')
-	}
-	if f.status < 100 || (len(line) > 12 && line[12] != ' ') {
-		return f, bad("no status")
+	minor, err := f.statusLine(line)
+	if err != nil {
+		return f, err
 	}
 	f.length, f.keep = -1, minor == '1'
 	for {
@@ -76,6 +68,26 @@ func parseHead(b []byte) (f framing, err error) {
 	}
 }
 
+// statusLine reads the first line. It returns the minor version.
+func (f *framing) statusLine(line []byte) (minor byte, err error) {
+	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' {
+		return 0, bad("no status line")
+	}
+	if minor = line[7]; minor != '0' && minor != '1' {
+		return 0, bad("unknown version")
+	}
+	for _, d := range line[9:12] {
+		if d < '0' || d > '9' {
+			return 0, bad("no status")
+		}
+		f.status = f.status*10 + int(d-'0')
+	}
+	if f.status < 100 || (len(line) > 12 && line[12] != ' ') {
+		return 0, bad("no status")
+	}
+	return minor, nil
+}
+
 // cutLine splits off a line. A line holds no control character but the tab.
 func cutLine(b []byte) (line, rest []byte, ok bool) {
 	i := bytes.IndexByte(b, '\n')
@@ -83,10 +95,8 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 		return nil, nil, false
 	}
 	line = b[:i-1]
-	for _, c := range line {
-		if control(c) {
-			return nil, nil, false
-		}
+	if slices.ContainsFunc(line, control) {
+		return nil, nil, false
 	}
 	return line, b[i+1:], true
 }

@@ -146,7 +146,7 @@ func (c *conn) close() {
 // release gives the read buffer back.
 func (c *conn) release() {
 	if c.buf != nil && cap(c.buf) == bufSize {
-		buffers.Put((*[bufSize]byte)(c.buf[:bufSize]))
+		buffers.put(c.buf[:bufSize])
 	}
 	c.buf, c.r, c.w = nil, 0, 0
 }
@@ -158,14 +158,36 @@ const bufSize = 8 << 10
 // or one inside the process) holds while it waits.
 const smallSize = 4 << 10
 
-var buffers = sync.Pool{New: func() any { return new([bufSize]byte) }} //nolint:gochecknoglobals // a pool has to be shared to be one
+// spare keeps a few buffers for the next one who needs one. A sync.Pool would
+// keep as many as were ever in use at once, for two collections of garbage.
+type spare struct {
+	mu   sync.Mutex
+	bufs [][]byte
+}
 
-func borrow() []byte {
-	b, ok := buffers.Get().(*[bufSize]byte)
-	if !ok {
-		b = new([bufSize]byte)
+// maxSpare bounds what is kept: far more than run at the same instant.
+const maxSpare = 64
+
+var buffers spare //nolint:gochecknoglobals // a pool has to be shared to be one
+
+func (s *spare) put(b []byte) {
+	s.mu.Lock()
+	if len(s.bufs) < maxSpare {
+		s.bufs = append(s.bufs, b)
 	}
-	return b[:]
+	s.mu.Unlock()
+}
+
+func (s *spare) get() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.bufs)
+	if n == 0 {
+		return make([]byte, bufSize)
+	}
+	b := s.bufs[n-1]
+	s.bufs = s.bufs[:n-1]
+	return b
 }
 
 // fill waits for bytes and reads them behind the unread ones. There is always

@@ -53,7 +53,7 @@ func (r *rawReader) read() error {
 func (r *rawReader) attempt(fd uintptr) bool {
 	c := r.c
 	if c.buf == nil {
-		c.buf = borrow()
+		c.buf = buffers.get()
 	} else if c.w == len(c.buf) {
 		c.grow()
 	}

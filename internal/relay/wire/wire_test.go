@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -33,13 +32,13 @@ type server struct {
 }
 
 // serve calls f with each connection and what its first request was.
-func serve(t testing.TB, f func(c net.Conn, r *bufio.Reader, n int)) *server {
-	t.Helper()
+func serve(tb testing.TB, f func(c net.Conn, r *bufio.Reader, n int)) *server {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	tb.Cleanup(func() { _ = l.Close() })
 	s := &server{addr: "http://" + l.Addr().String()}
 	go func() {
 		for {
@@ -57,31 +56,31 @@ func serve(t testing.TB, f func(c net.Conn, r *bufio.Reader, n int)) *server {
 	return s
 }
 
-// request reads a request and returns its body.
-func request(r *bufio.Reader) (string, error) {
+// request reads a request.
+func request(r *bufio.Reader) error {
 	req, err := http.ReadRequest(r)
 	if err != nil {
-		return "", err
+		return err
 	}
-	b, err := io.ReadAll(req.Body)
-	return string(b), err
+	_, err = io.Copy(io.Discard, req.Body)
+	return err
 }
 
-func client(t testing.TB, o wire.Options) *wire.Client {
-	t.Helper()
+func client(tb testing.TB, o wire.Options) *wire.Client {
+	tb.Helper()
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
 	c := wire.New(o)
-	t.Cleanup(c.Close)
+	tb.Cleanup(c.Close)
 	return c
 }
 
-func endpoint(t testing.TB, c *wire.Client, url string) *wire.Endpoint {
-	t.Helper()
+func endpoint(tb testing.TB, c *wire.Client, url string) *wire.Endpoint {
+	tb.Helper()
 	e, err := c.Endpoint("POST", url+"/v1/x?y=z", http.Header{"Authorization": {"Bearer k"}}, "", nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e
 }
@@ -206,7 +205,7 @@ func TestAnswers(t *testing.T) {
 						ours, theirs := net.Pipe()
 						go func() {
 							defer func() { _ = theirs.Close() }()
-							if _, err := request(bufio.NewReader(theirs)); err == nil {
+							if err := request(bufio.NewReader(theirs)); err == nil {
 								_, _ = io.WriteString(theirs, tt.answer)
 							}
 						}()
@@ -214,7 +213,7 @@ func TestAnswers(t *testing.T) {
 					}
 				} else {
 					addr = serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
-						if _, err := request(r); err == nil {
+						if err := request(r); err == nil {
 							_, _ = io.WriteString(c, tt.answer)
 						}
 					}).addr
@@ -240,7 +239,7 @@ func TestAnswers(t *testing.T) {
 func TestHeader(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
-		_, _ = request(r)
+		_ = request(r)
 		_, _ = io.WriteString(c, "HTTP/1.1 429 Slow Down\r\nretry-after:  7 \r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nslow")
 	})
 	a, err := do(t.Context(), endpoint(t, client(t, wire.Options{}), s.addr), "x")
@@ -262,16 +261,16 @@ func TestKeepAlive(t *testing.T) {
 	for answer, conns := range map[string]int64{
 		good: 1,
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n": 1,
-		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na":        3,
-		"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\na":     3,
-		good + "HTTP/1.1 200 OK": 3, // more than was asked for
+		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na":       3,
+		"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\na":    3,
+		good + "HTTP/1.1 200 OK":                                        3, // more than was asked for
 		"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na":                 3,
 		"HTTP/1.1 304 Not Modified\r\nContent-Length: 1\r\n\r\n":        3,
 		"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n": 3,
 	} {
 		s := serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
 			for {
-				if _, err := request(r); err != nil {
+				if err := request(r); err != nil {
 					return
 				}
 				_, _ = io.WriteString(c, answer)
@@ -299,7 +298,7 @@ func TestStaleConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 1)
 	s := serve(t, func(c net.Conn, r *bufio.Reader, n int) {
-		_, _ = request(r)
+		_ = request(r)
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na")
 		if n == 1 {
 			_ = c.Close()
@@ -329,7 +328,7 @@ func TestNoBlindRetry(t *testing.T) {
 	var requests atomic.Int64
 	s := serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
 		for i := 0; ; i++ {
-			if _, err := request(r); err != nil {
+			if err := request(r); err != nil {
 				return
 			}
 			requests.Add(1)
@@ -354,7 +353,7 @@ func TestNoBlindRetry(t *testing.T) {
 	}
 	var alone atomic.Int64
 	s = serve(t, func(_ net.Conn, r *bufio.Reader, _ int) {
-		_, _ = request(r)
+		_ = request(r)
 		alone.Add(1)
 	})
 	if _, err := do(t.Context(), endpoint(t, client(t, wire.Options{}), s.addr), "x"); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -374,157 +373,13 @@ func TestNotSent(t *testing.T) {
 	}
 }
 
-// The end of the context closes the connection at once, before and within the
-// answer; so does Abort. A late one does not harm the next request.
-func TestCancel(t *testing.T) {
-	t.Parallel()
-	for _, when := range []string{"before the head", "within the body", "abort"} {
-		closed, begun := make(chan struct{}), make(chan struct{})
-		s := serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
-			_, _ = request(r)
-			if when != "before the head" {
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na")
-			}
-			close(begun)
-			_, _ = r.ReadByte()
-			close(closed)
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		e := endpoint(t, client(t, wire.Options{}), s.addr)
-		if when == "before the head" {
-			go func() { <-begun; cancel() }()
-			if _, err := do(ctx, e, "x"); err == nil {
-				t.Error("no error")
-			}
-		} else {
-			a, err := do(ctx, e, "x")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := a.Burst(time.Second); err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				if when == "abort" {
-					a.Abort()
-				} else {
-					cancel()
-				}
-			}()
-			if _, err := a.Burst(time.Minute); err == nil {
-				t.Error("no error")
-			}
-			a.Close()
-			a.Abort()
-		}
-		<-closed
-		cancel()
-	}
-}
-
-// Deadlines hold, on a clock of the test's own.
-func TestDeadlines(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		answer := ""
-		c := wire.New(wire.Options{Dial: func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			go func() {
-				defer func() { _ = theirs.Close() }()
-				r := bufio.NewReader(theirs)
-				_, _ = request(r)
-				_, _ = io.WriteString(theirs, answer)
-				_, _ = r.ReadByte() // until it is closed
-			}()
-			return ours, nil
-		}})
-		defer c.Close()
-		e := endpoint(t, c, "http://x")
-		began := time.Now()
-		_, err := e.Do(t.Context(), e.Finish(e.Begin(nil)), 7*time.Second)
-		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() || time.Since(began) != 7*time.Second {
-			t.Errorf("the head: %v after %s", err, time.Since(began))
-		}
-		answer = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na"
-		a, err := e.Do(t.Context(), e.Finish(e.Begin(nil)), 7*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a.Burst(time.Second); err != nil {
-			t.Fatal(err)
-		}
-		began = time.Now()
-		_, err = a.Burst(9 * time.Second)
-		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() || time.Since(began) != 9*time.Second {
-			t.Errorf("the body: %v after %s", err, time.Since(began))
-		}
-		a.Close()
-		a, err = e.Do(t.Context(), e.Finish(e.Begin(nil)), 7*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = a.Burst(time.Second)
-		began = time.Now()
-		time.AfterFunc(time.Second, func() { a.Limit(time.Now().Add(2 * time.Second)) })
-		if _, err = a.Burst(time.Minute); err == nil || time.Since(began) != 3*time.Second {
-			t.Errorf("the limit: %v after %s", err, time.Since(began))
-		}
-		a.Close()
-	})
-}
-
-// Unused connections are closed after a time.
-func TestIdleTimeout(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var open atomic.Int64
-		c := wire.New(wire.Options{IdleTimeout: 30 * time.Second, Dial: func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			open.Add(1)
-			go func() {
-				defer open.Add(-1)
-				r := bufio.NewReader(theirs)
-				for {
-					if _, err := request(r); err != nil {
-						return
-					}
-					_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-				}
-			}()
-			return ours, nil
-		}})
-		e := endpoint(t, c, "http://x")
-		var as []*wire.Answer
-		for range 5 {
-			a, err := do(t.Context(), e, "x")
-			if err != nil {
-				t.Fatal(err)
-			}
-			as = append(as, a)
-		}
-		for _, a := range as {
-			time.Sleep(time.Second) // of the test's own clock
-			_, _ = all(a)
-		}
-		if n := open.Load(); n != 5 {
-			t.Errorf("%d connections are open", n)
-		}
-		time.Sleep(31 * time.Second)
-		if n := open.Load(); n != 0 {
-			t.Errorf("%d connections are still open", n)
-		}
-		c.Close()
-		synctest.Wait()
-	})
-}
-
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %v", r.Proto, r.TLS.Version >= tls.VersionTLS12)
 		_, _ = w.Write(bytes.Repeat([]byte("x"), 100_000))
 	}))
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0) //nolint:depguard // what net/http takes
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	defer srv.Close()
 	roots := x509.NewCertPool()
@@ -548,7 +403,7 @@ func TestTLS(t *testing.T) {
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(c net.Conn, r *bufio.Reader, _ int) {
-		_, _ = request(r)
+		_ = request(r)
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+strings.Repeat("2\r\nab\r\n", 100)+"0\r\n\r\n")
 	})
 	a, err := do(t.Context(), endpoint(t, client(t, wire.Options{}), s.addr), "x")
@@ -560,90 +415,4 @@ func TestBurst(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(p), err)
 	}
 	a.Close()
-}
-
-// FuzzAnswer compares with the parser of net/http: what is taken here is taken
-// there too, and means the same.
-func FuzzAnswer(f *testing.F) {
-	for _, s := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2;x=y\r\nbc\r\n0\r\nT: r\r\n\r\n",
-		"HTTP/1.0 404 Not\r\n\r\nabc",
-		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 x\r\nConnection: close\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c := wire.New(wire.Options{Dial: func(context.Context, string, string) (net.Conn, error) { return &script{b: b}, nil }})
-		defer c.Close()
-		a, err := do(t.Context(), endpoint(t, c, "http://x"), "x")
-		if err != nil {
-			return
-		}
-		status := a.Status()
-		got, err := all(a)
-		if err != nil {
-			return
-		}
-		r := bufio.NewReader(bytes.NewReader(b))
-		for {
-			res, err := http.ReadResponse(r, nil)
-			if err != nil {
-				t.Fatalf("net/http refuses %q: %v", b, err)
-			}
-			want, err := io.ReadAll(res.Body)
-			if res.StatusCode < 200 {
-				continue
-			}
-			if err != nil || res.StatusCode != status || string(want) != got {
-				t.Fatalf("%q: %d %q, net/http reads %d %q, %v", b, status, got, res.StatusCode, want, err)
-			}
-			return
-		}
-	})
-}
-
-// script is a connection whose other end has said all it will.
-type script struct {
-	net.Conn
-	b []byte
-}
-
-func (s *script) Read(p []byte) (int, error) {
-	if len(s.b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p[:min(len(p), 7)], s.b)
-	s.b = s.b[n:]
-	return n, nil
-}
-func (s *script) Write(p []byte) (int, error)      { return len(p), nil }
-func (s *script) Close() error                     { return nil }
-func (s *script) SetDeadline(time.Time) error      { return nil }
-func (s *script) SetReadDeadline(time.Time) error  { return nil }
-
-func BenchmarkRoundTrip(b *testing.B) {
-	s := serve(b, func(c net.Conn, r *bufio.Reader, _ int) {
-		buf := make([]byte, 64<<10)
-		for {
-			if _, err := r.Read(buf); err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na")
-		}
-	})
-	e := endpoint(b, client(b, wire.Options{}), s.addr)
-	buf := make([]byte, 0, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		a, err := e.Do(b.Context(), e.Finish(append(e.Begin(buf[:0]), `{"model":"m"}`...)), time.Second)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := a.Burst(time.Second); !errors.Is(err, io.EOF) {
-			b.Fatal(err)
-		}
-		a.Close()
-	}
 }
