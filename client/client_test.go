@@ -358,7 +358,7 @@ func platform() http.Handler {
 		case "/api/usage?limit=100":
 			_, _ = io.WriteString(w, `{"data":[{"request":"1","cost":"0.5","usage":{"in_text":3}},{"request":"2","cost":"0"}],"next":"n/2"}`)
 		case "/api/usage?cursor=n%2F2&limit=100":
-			_, _ = io.WriteString(w, `{"data":[{"request":"3","cost":"1","took":1000000}],"next":""}`)
+			_, _ = io.WriteString(w, `{"data":[{"request":"3","cost":"1","took_ms":1}],"next":""}`)
 		default:
 			m.ServeHTTP(w, r)
 		}

@@ -78,9 +78,9 @@ type UsageRow struct {
 	Code    string    `json:"code"`  // of the error, if it failed
 	Cost    Amount    `json:"cost"`
 	// Counts are the tokens by kind: in_text, in_cached, out_text, ...
-	Counts Counts        `json:"usage"`
-	First  time.Duration `json:"first"` // until the first event of the answer
-	Took   time.Duration `json:"took"`
+	Counts  Counts `json:"usage"`
+	FirstMS int64  `json:"first_ms"` // until the first event of the answer, in milliseconds
+	TookMS  int64  `json:"took_ms"`
 }
 
 // Counts are tokens by kind. They are disjoint: no kind is part of another.

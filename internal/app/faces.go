@@ -157,6 +157,8 @@ func (f *faces) follow(ctx context.Context) {
 	})
 }
 
+const pruneEvery = time.Hour
+
 // openFaces makes what listens, and starts what runs beside it.
 func (a *App) openFaces(ctx context.Context) (f *faces, err error) {
 	background, stop := context.WithCancel(ctx)
@@ -179,6 +181,11 @@ func (a *App) openFaces(ctx context.Context) (f *faces, err error) {
 	f.follow(background)
 	f.done.Go(func() { a.learn(background, "") })
 	f.every(background, learnEvery, func(ctx context.Context) { a.learn(ctx, "") })
+	f.every(background, pruneEvery, func(ctx context.Context) {
+		if _, err := a.identity.PruneSessions(ctx); err != nil {
+			a.log.WarnContext(ctx, "ended sessions were not removed", "error", err)
+		}
+	})
 	return f, nil
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // UsageRow is one of the caller's requests: a [jimu.Record] without what
-// concerns the operator only. Times are in nanoseconds.
+// concerns the operator only.
 type UsageRow struct {
 	Request     string         `json:"request"`
 	At          time.Time      `json:"at"`
@@ -25,8 +25,8 @@ type UsageRow struct {
 	Usage       jimu.Usage     `json:"usage"`
 	Cost        jimu.Credit    `json:"cost"`
 	Price       string         `json:"price,omitempty"`
-	First       time.Duration  `json:"first,omitempty"`
-	Took        time.Duration  `json:"took"`
+	FirstMS     int64          `json:"first_ms,omitempty"` // until the first event
+	TookMS      int64          `json:"took_ms"`
 	Quarantined bool           `json:"quarantined,omitempty"`
 }
 
@@ -82,7 +82,7 @@ func (s *Server) usage(q *request) (*List[UsageRow], error) {
 		rows[i] = UsageRow{
 			Request: r.Request, At: r.At, Key: r.Key, KeyName: names[r.Key], Op: r.Op, Model: r.Model, Stream: r.Stream,
 			State: r.State, Code: r.Code, Usage: *withoutUpstream(&r.Usage), Cost: r.Cost, Price: r.Price,
-			First: r.First, Took: r.Took, Quarantined: r.Quarantined,
+			FirstMS: r.First.Milliseconds(), TookMS: r.Took.Milliseconds(), Quarantined: r.Quarantined,
 		}
 	}
 	return list(rows, next, nil)

@@ -23,7 +23,7 @@ func TestSecurityHeaders(t *testing.T) {
 	for _, path := range []string{"/", "/api/site", "/api/nothing", "/nothing", "/healthz", "/v1", "/v1%2Fmodels"} {
 		h := e.do(t, call{method: "GET", path: path}).Header()
 		for name, value := range map[string]string{
-			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
+			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; manifest-src 'self'; " +
 				"frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'",
 			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin", "Strict-Transport-Security": "",
 		} {
