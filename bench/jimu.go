@@ -157,7 +157,10 @@ func (b *bench) profiles(ctx context.Context, name string, d time.Duration) erro
 	if err := os.MkdirAll(b.s.profile, 0o750); err != nil {
 		return fmt.Errorf("making the folder of the profiles: %w", err)
 	}
-	for kind, query := range map[string]string{"cpu": fmt.Sprintf("profile?seconds=%d", max(int(d/time.Second), 1)), "heap": "heap", "goroutine": "goroutine"} {
+	for _, p := range [...][2]string{
+		{"cpu", fmt.Sprintf("profile?seconds=%d", max(int(d/time.Second), 1))}, {"heap", "heap"}, {"allocs", "allocs"}, {"goroutine", "goroutine"},
+	} {
+		kind, query := p[0], p[1]
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.gateway.admin+"/debug/pprof/"+query, nil)
 		if err != nil {
 			return fmt.Errorf("asking for a profile: %w", err)

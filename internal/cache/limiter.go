@@ -160,8 +160,7 @@ func free(int64) {}
 type ticket struct {
 	l       *Limiter
 	owner   string
-	request string
-	store   Store
+	request string // "" if it is counted in process
 	claims  []Claim
 	room    [maxClaims]Claim
 	ended   atomic.Bool
@@ -185,7 +184,7 @@ func (t *ticket) claim(of string, limits *jimu.Limits, tokens int64) {
 func (t *ticket) take(ctx context.Context) (refused int, wait time.Duration, err error) {
 	l := t.l
 	if l.redis != nil && !l.away.Load() {
-		t.request, t.store = jimu.NewID(l.o.Now()), l.redis
+		t.request = jimu.NewID(l.o.Now())
 		refused, wait, err = l.redis.Take(ctx, t.owner, t.request, t.claims)
 		if err == nil {
 			l.judge(nil)
@@ -202,7 +201,7 @@ func (t *ticket) take(ctx context.Context) (refused int, wait time.Duration, err
 			t.claims[i].Limit = max(t.claims[i].Limit/share, 1)
 		}
 	}
-	t.store = l.memory
+	t.request = ""
 	return l.memory.Take(ctx, t.owner, t.request, t.claims)
 }
 
@@ -220,10 +219,11 @@ func (t *ticket) done(ctx context.Context, used int64) {
 			}
 		}
 	}
-	err := t.store.Settle(context.WithoutCancel(ctx), t.owner, t.request, t.claims)
-	if t.l.redis != nil && t.store == Store(t.l.redis) {
-		t.l.judge(err)
+	if t.request == "" { // no request is named in process, where nothing can fail
+		_ = t.l.memory.Settle(ctx, t.owner, "", t.claims)
+		return
 	}
+	t.l.judge(t.l.redis.Settle(context.WithoutCancel(ctx), t.owner, t.request, t.claims))
 }
 
 func refusal(c *Claim, key bool, wait time.Duration) *jimu.Error {
