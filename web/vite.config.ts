@@ -28,6 +28,22 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    cssCodeSplit: false,
+    rolldownOptions: {
+      output: {
+        // Few files: each one costs a round trip. The start holds what every
+        // page shares, "chat" the frame and the chat, "renderer" the Markdown.
+        codeSplitting: {
+          includeDependenciesRecursively: false,
+          groups: [
+            { name: "start", test: /src\/(ui|api|main|app|i18n\/index)|vite\/|node_modules\/(preact|wouter|regexparam)/, priority: 4 },
+            { name: "renderer", test: /src\/markdown\/(?!highlight)|node_modules\/(markdown-it|linkify-it|mdurl|uc\.micro|punycode|get-east)/, priority: 3 },
+            { name: "chat", test: /src\/(chat|shell)\//, priority: 2 },
+            { name: "desk", test: /src\/account\/(keys|usage|account|Desk|NewKey|snippets|usePages)/, priority: 2 },
+          ],
+        },
+      },
+    },
   },
   test: {
     environment: "happy-dom",

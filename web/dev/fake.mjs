@@ -72,7 +72,7 @@ export async function start({ port = 0, pace = 40, log = () => {} } = {}) {
     turn.took_ms = Date.now() - Date.parse(turn.created);
     const usage = { in_text: turn.usage.in, out_text: turn.usage.out };
     move("usage", -price, { model: turn.model, usage, ref: turn.request });
-    state.usage.unshift({ request: turn.request, at: turn.created, user: "u", op: "chat", model: turn.model, stream: true, state: how === "done" ? "ok" : "cancelled", usage, cost: turn.cost, took: turn.took_ms * 1e6 });
+    state.usage.unshift({ request: turn.request, at: turn.created, user: "u", op: "chat", model: turn.model, stream: true, state: how === "done" ? "ok" : "cancelled", usage, cost: turn.cost, took_ms: turn.took_ms });
     for (const l of turn.listeners) l("done");
   };
   const run = (turn) => {
@@ -82,7 +82,7 @@ export async function start({ port = 0, pace = 40, log = () => {} } = {}) {
       return;
     }
     const think = turn.text.includes("[think]") ? "先想一想，再回答。" : "";
-    const full = turn.text.includes("[long]") ? demo.repeat(6) : demo;
+    const full = demo.repeat(Number(/\[long ?(\d*)\]/.exec(turn.text)?.[1] || (turn.text.includes("[long]") ? 6 : 1)));
     let at = -think.length;
     turn.timer = setInterval(() => {
       const n = 6;

@@ -22,9 +22,9 @@ export async function open() {
   async function context(options) {
     const ctx = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "zh-CN", timezoneId: "Asia/Shanghai", ...options });
     ctx.setDefaultTimeout(15_000);
-    await ctx.exposeBinding("__violation", (_, text) => faults.push(`CSP: ${text}`));
+    await ctx.exposeBinding("jimuViolation", (_, text) => faults.push(`CSP: ${text}`));
     await ctx.addInitScript(() => {
-      document.addEventListener("securitypolicyviolation", (e) => window.__violation(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
+      document.addEventListener("securitypolicyviolation", (e) => window.jimuViolation(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
     });
     ctx.on("console", (m) => {
       if (m.type() !== "error" && m.type() !== "warning") return;

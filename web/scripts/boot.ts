@@ -24,7 +24,7 @@ export function bootScript(path: string): Plugin {
       this.emitFile({ type: "asset", fileName: name(), source: read() });
     },
     transformIndexHtml: {
-      order: "pre",
+      order: "post",
       handler: () => [{ tag: "script", attrs: { src: build ? `/${name()}` : "/src/boot.js" }, injectTo: "head-prepend" }],
     },
   };

@@ -197,7 +197,7 @@ describe("Keys", () => {
 });
 
 describe("UsagePage", () => {
-  const row = { request: "r1", at: "2026-01-01T00:00:00Z", op: "chat", model: "demo", state: "ok", usage: { in_text: 1200, in_cached: 34, out_text: 5 }, cost: "0.0012", took: 1_500_000_000 };
+  const row = { request: "r1", at: "2026-01-01T00:00:00Z", op: "chat", model: "demo", state: "ok", usage: { in_text: 1200, in_cached: 34, out_text: 5 }, cost: "0.0012", took_ms: 1500 };
 
   it("lists requests page by page", async () => {
     fakeFetch({ "GET /api/usage?limit=50": { data: [row], next: "n 1" }, "GET /api/usage?limit=50&cursor=n%201": { data: [{ ...row, request: "r2", key: "k", key_name: "site", state: "refused", code: "insufficient_credit" }], next: "" } });

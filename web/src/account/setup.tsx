@@ -24,7 +24,7 @@ type State = "form" | "bad" | "done";
 /** Setup makes the owner's account, once, for whoever holds the link the server printed. */
 export function Setup() {
   useTitle(t("setup.title"));
-  const [secret] = useState(() => decodeURIComponent(location.hash.slice(1)));
+  const [secret] = useState(() => location.hash.slice(1));
   const known = site.use();
   const [state, setState] = useState<State>("form");
   const done = state === "done" || (known && !known.setup_needed);

@@ -80,7 +80,7 @@ function Requests() {
                     {count(tokensOut(r.usage))}
                   </td>
                   <td className="right num" data-of={t("usage.took")}>
-                    {t("usage.seconds", { n: (r.took / 1e9).toFixed(1) })}
+                    {t("usage.seconds", { n: (r.took_ms / 1e3).toFixed(1) })}
                   </td>
                   <td data-of={t("usage.state")}>
                     <State row={r} />
@@ -101,7 +101,7 @@ function Requests() {
 function State({ row }: { row: UsageRow }) {
   const bad = row.state === "failed" || row.state === "refused" || row.state === "ended";
   return (
-    <span className={bad ? "state state-bad" : "state"} title={row.code ? explain({ code: row.code, message: row.code }) : undefined}>
+    <span className={bad ? "state state-bad" : "state"} title={row.code ? explain({ code: row.code, message: row.code }).replaceAll("`", "") : undefined}>
       {bad && <Icon name="alert" size={15} />}
       {named("state", row.state)}
     </span>
@@ -145,7 +145,7 @@ function Statement() {
 function Line({ move }: { move: Movement }) {
   const currency = useCurrency();
   const [open, setOpen] = useState(false);
-  const about = move.model || move.reason;
+  const about = move.model || (move.reason === "welcome" ? t("kind.welcome") : move.reason);
   return (
     <>
       <tr>

@@ -99,7 +99,7 @@ export interface UsageRow {
   code?: string;
   usage: Usage;
   cost: string;
-  took: number; // nanoseconds
+  took_ms: number;
 }
 
 export interface Movement {

@@ -4,7 +4,7 @@ import { count, t } from "../i18n";
 import { CopyButton } from "../ui/CopyButton";
 import { Icon } from "../ui/Icon";
 import { cost, exact } from "../ui/money";
-import { Notice } from "../ui/Notice";
+import { Coded, Notice } from "../ui/Notice";
 import { explain } from "../ui/problem";
 import { Prose } from "./Prose";
 
@@ -38,7 +38,9 @@ function Ending({ turn, onRegenerate }: Pick<Props, "turn" | "onRegenerate">) {
     case "failed":
       return (
         <Notice kind="bad">
-          <p>{turn.error ? explain({ code: turn.error.code, message: turn.error.text }) : t("chat.failed")}</p>
+          <p>
+            <Coded text={turn.error ? explain({ code: turn.error.code, message: turn.error.text }) : t("chat.failed")} />
+          </p>
           {again}
         </Notice>
       );

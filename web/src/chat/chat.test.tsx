@@ -90,6 +90,14 @@ describe("Chat", () => {
     expect(await screen.findByText("half done")).toBeTruthy();
   });
 
+  it("takes the server's word when it holds less than the page", async () => {
+    const answers = [turn({ answer: "half and more" }), turn({ answer: "half", state: "interrupted" })];
+    fakeFetch({ ...common, "GET /api/conversations/c1": () => ({ ...chat, turns: [answers.shift()] }), "GET /api/turns/t1/events?after=13": problem(400, "invalid_request", "after", "after") });
+    renderAt("/c/c1", <Chat id="c1" />);
+    expect(await screen.findByText("half")).toBeTruthy();
+    expect(screen.getByText("This answer broke off; what had arrived is kept.")).toBeTruthy();
+  });
+
   it("stops an answer on the server", async () => {
     const s = new Stream();
     const calls = fakeFetch({ ...common, "GET /api/conversations/c1": { ...chat, turns: [turn()] }, "GET /api/turns/t1/events?after=0": s.response, "POST /api/turns/t1/stop": undefined });

@@ -1,12 +1,12 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { useLocation } from "wouter";
+import { Link, useLocation } from "wouter";
 import type { Turn } from "../api/types";
 import { asProblem, type Problem } from "../api/client";
 import { t } from "../i18n";
 import { Bar } from "../shell/Bar";
 import { Icon } from "../ui/Icon";
 import { Mark } from "../ui/Mark";
-import { Blank, Notice } from "../ui/Notice";
+import { Blank, Coded, Notice } from "../ui/Notice";
 import { explain } from "../ui/problem";
 import { site, useCurrency } from "../ui/session";
 import { useTitle } from "../ui/useTitle";
@@ -68,10 +68,10 @@ function Fresh() {
       <main className="welcome" id="main" tabIndex={-1}>
         <Mark size={64} />
         <h1>{none ? t("chat.no_models") : t("chat.hello")}</h1>
-        <p className="muted">{none ? t("chat.no_models_text") : t("chat.hello_sub")}</p>
+        <p className="muted"><Coded text={none ? t("chat.no_models_text") : t("chat.hello_sub")} /></p>
         {note && !none && (
           <p className="demo-note">
-            <span className="badge">{t("demo")}</span> {note}
+            <span className="badge">{t("demo")}</span> <Coded text={note} />
           </p>
         )}
         {fault && <Notice kind="bad">{explain(fault)}</Notice>}
@@ -84,12 +84,19 @@ function Fresh() {
 function Conversation({ id }: { id: string }) {
   const [thread] = useState(() => threadOf(id));
   useLayoutEffect(() => () => closeThread(thread), [thread]);
+  useEffect(() => {
+    const shown = () => document.visibilityState === "visible" && thread.refresh();
+    document.addEventListener("visibilitychange", shown);
+    return () => document.removeEventListener("visibilitychange", shown);
+  }, [thread]);
   const { loaded, fault } = thread.state.use();
   const [model, setModel] = useModel(thread.model);
   const listed = list.use().items.find((c) => c.id === id);
-  useTitle(listed ? titleOf(listed) : thread.title);
+  const title = listed ? titleOf(listed) : thread.title;
+  useTitle(title);
   return (
     <div className="chat">
+      <h1 className="offscreen">{title || t("list.untitled")}</h1>
       <Bar>
         <ModelPicker value={model} onPick={setModel} />
       </Bar>
@@ -105,6 +112,11 @@ function Loading({ thread, fault }: { thread: Thread; fault?: Problem }) {
       {!fault && <div className="wait" />}
       {fault && (
         <Blank title={gone ? t("chat.missing") : t("chat.load_failed")} text={gone ? t("chat.missing_text") : explain(fault)}>
+          {gone && (
+            <Link className="button" href="/">
+              {t("nav.new")}
+            </Link>
+          )}
           {!gone && (
             <button
               type="button"

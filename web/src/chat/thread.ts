@@ -38,6 +38,7 @@ export class Thread {
   private readonly frame: Frame;
   private unfollow = () => {};
   private closed = false;
+  private reloaded = false;
   private waiting = { reasoning: "", answer: "", asked: false };
 
   constructor(id: string, frame: Frame = nextFrame) {
@@ -57,6 +58,7 @@ export class Thread {
       if (this.closed) return;
       this.model = c.model;
       this.title = c.title;
+      if (this.running()?.id === pending) return; // something was sent meanwhile
       this.state.set({ turns: c.turns ?? [], loaded: true });
       this.attach();
     } catch (err) {
@@ -114,6 +116,11 @@ export class Thread {
     }
   }
 
+  /** refresh catches up with what other devices did; a running answer is followed anyway. */
+  refresh(): void {
+    if (this.state.get().loaded && !this.running()) void this.load();
+  }
+
   /** dismiss takes the last fault away. */
   dismiss(): void {
     const { turns, loaded } = this.state.get();
@@ -149,7 +156,12 @@ export class Thread {
       },
       onProblem: (p) => {
         this.lost.set(false);
-        this.fail(p);
+        // The server holds less than we do, for it broke off before it saved:
+        // what it holds counts.
+        if (p.code === "invalid_request" && !this.reloaded) {
+          this.reloaded = true;
+          void this.load();
+        } else this.fail(p);
       },
     });
   }

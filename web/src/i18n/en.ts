@@ -38,7 +38,7 @@ const messages: Record<Key, string> = {
 
   "chat.hello": "What is on your mind?",
   "chat.hello_sub": "Ask away. Answers are kept here and carry on even if you close the page.",
-  "chat.demo_note": "Only the built-in demo model is connected; its answers are written in advance. To connect a real one, run jimu upstream add on the server.",
+  "chat.demo_note": "Only the built-in demo model is connected; its answers are written in advance. To connect a real one, run `jimu upstream add` on the server.",
   "chat.demo_model": "This is a demo model; its answers are written in advance.",
   "chat.placeholder": "Write to {model}",
   "chat.placeholder_none": "Write something",
@@ -63,7 +63,7 @@ const messages: Record<Key, string> = {
   "chat.model": "Model",
   "chat.models_failed": "The list of models did not load.",
   "chat.no_models": "No model available",
-  "chat.no_models_text": "No model is connected yet. An administrator can add one with jimu upstream add on the server.",
+  "chat.no_models_text": "No model is connected yet. An administrator can add one with `jimu upstream add` on the server.",
   "chat.model_gone": "{model} (no longer offered)",
   "chat.price": "{in} in, {out} out, per million tokens",
   "chat.price_free": "Free",
@@ -107,7 +107,7 @@ const messages: Record<Key, string> = {
   "setup.done": "Already set up",
   "setup.done_text": "This server has an owner. Sign in instead.",
   "setup.partly": "The account is made, but the model service is not connected",
-  "setup.partly_text": "The reason: {why}. Start with the demo model, and connect it later with jimu upstream add on the server.",
+  "setup.partly_text": "The reason: {why}. Start with the demo model, and connect it later with `jimu upstream add` on the server.",
   "setup.go_on": "Go on",
   "setup.to_login": "Go to sign-in",
 
@@ -174,6 +174,7 @@ const messages: Record<Key, string> = {
   "state.ended": "Out of credit",
   "kind.usage": "Usage",
   "kind.grant": "Grant",
+  "kind.welcome": "welcome",
   "kind.writeoff": "Write-off",
 
   "account.title": "Account",
@@ -219,7 +220,7 @@ const messages: Record<Key, string> = {
   "error.insufficient_credit": "Your balance does not cover this request. Ask an administrator for credit, or choose a cheaper model.",
   "error.not_found": "It cannot be found; it may have been deleted.",
   "error.rate_limited": "Too many requests in a short time. Wait a moment and try again.",
-  "error.no_price": "This model has no price yet, so it cannot be used. Choose another, or have an administrator run jimu price set.",
+  "error.no_price": "This model has no price yet, so it cannot be used. Choose another, or have an administrator run `jimu price set`.",
   "error.content_blocked": "The content was refused by a check. Try other words.",
   "error.upstream_unavailable": "The model’s service did not answer. Try again, or choose another model.",
   "error.invalid_request.password": "This password is too short, too regular, or among the first that are guessed. Use 12 characters or more, such as four words that have nothing to do with each other.",

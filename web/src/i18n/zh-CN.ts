@@ -36,7 +36,7 @@ const messages = {
 
   "chat.hello": "想聊点什么？",
   "chat.hello_sub": "写下问题，回答会保存在这里；关掉页面也不会中断。",
-  "chat.demo_note": "目前只有内置的演示模型，它的回答是预先写好的。接入真实模型：在服务器上运行 jimu upstream add。",
+  "chat.demo_note": "目前只有内置的演示模型，它的回答是预先写好的。接入真实模型：在服务器上运行 `jimu upstream add`。",
   "chat.demo_model": "这是演示模型，它的回答是预先写好的。",
   "chat.placeholder": "写给 {model}",
   "chat.placeholder_none": "写点什么",
@@ -61,7 +61,7 @@ const messages = {
   "chat.model": "模型",
   "chat.models_failed": "模型列表没有加载出来。",
   "chat.no_models": "没有可用的模型",
-  "chat.no_models_text": "还没有接入任何模型。请管理员在服务器上运行 jimu upstream add 接入。",
+  "chat.no_models_text": "还没有接入任何模型。请管理员在服务器上运行 `jimu upstream add` 接入。",
   "chat.model_gone": "{model}（已下线）",
   "chat.price": "输入 {in}，输出 {out}，每百万 token",
   "chat.price_free": "免费",
@@ -105,7 +105,7 @@ const messages = {
   "setup.done": "已经设置过了",
   "setup.done_text": "这台服务器已有所有者，请直接登录。",
   "setup.partly": "账号已创建，但上游没有接上",
-  "setup.partly_text": "原因：{why}。可以先用演示模型，稍后在服务器上运行 jimu upstream add 再接。",
+  "setup.partly_text": "原因：{why}。可以先用演示模型，稍后在服务器上运行 `jimu upstream add` 再接。",
   "setup.go_on": "继续",
   "setup.to_login": "去登录",
 
@@ -172,6 +172,7 @@ const messages = {
   "state.ended": "余额用尽",
   "kind.usage": "使用",
   "kind.grant": "赠送",
+  "kind.welcome": "见面礼",
   "kind.writeoff": "核销",
 
   "account.title": "账号",
@@ -217,7 +218,7 @@ const messages = {
   "error.insufficient_credit": "余额不够支付这次请求。请联系管理员充值，或换一个更便宜的模型。",
   "error.not_found": "找不到它，可能已被删除。",
   "error.rate_limited": "请求太频繁了，请过一会儿再试。",
-  "error.no_price": "这个模型还没有定价，暂时不能用。请换一个模型，或让管理员用 jimu price set 定价。",
+  "error.no_price": "这个模型还没有定价，暂时不能用。请换一个模型，或让管理员用 `jimu price set` 定价。",
   "error.content_blocked": "内容没有通过审核，请换个说法。",
   "error.upstream_unavailable": "模型服务暂时没有回应。请稍后重试，或换一个模型。",
   "error.invalid_request.password": "这个密码太短、太有规律，或属于最先被猜到的那一类。换一个至少 12 个字符的，例如四个不相干的词。",

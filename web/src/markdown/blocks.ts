@@ -60,7 +60,7 @@ export class Blocks {
     return this.render();
   }
 
-  /** finish says that the text is complete: every block is settled. */
+  /** finish says that the text is complete: every block is settled, and nothing may be added. */
   finish(): number {
     if (this.heldCR) {
       this.heldCR = false;
@@ -70,6 +70,7 @@ export class Blocks {
     }
     const from = this.settled;
     this.settled = this.html.length;
+    this.open = "";
     return from;
   }
 

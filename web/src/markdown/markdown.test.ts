@@ -143,6 +143,35 @@ describe("View", () => {
     expect(root.children).toHaveLength(3);
   });
 
+  it("stays as it is when shown again", () => {
+    for (const text of samples) {
+      const root = document.createElement("div");
+      const view = new View(root);
+      view.update(text, true);
+      const once = root.innerHTML;
+      view.update(text, true);
+      expect(root.innerHTML).toBe(once);
+      expect(root.children).toHaveLength(renderWhole(text).length);
+    }
+  });
+
+  it("shows the same after growing as when shown at once", () => {
+    for (const [i, text] of samples.entries()) {
+      const grown = document.createElement("div");
+      const view = new View(grown);
+      let shown = "";
+      for (const piece of cut(text, seeded(i), 12)) {
+        shown += piece;
+        view.update(shown, false);
+        view.update(shown, false);
+      }
+      view.update(text, true);
+      const whole_at_once = document.createElement("div");
+      new View(whole_at_once).update(text, true);
+      expect(grown.innerHTML).toBe(whole_at_once.innerHTML);
+    }
+  });
+
   it("starts anew with another text", () => {
     const root = document.createElement("div");
     const view = new View(root);

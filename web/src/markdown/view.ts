@@ -23,6 +23,7 @@ export class View {
   private text = "";
   private shown: string[] = [];
   private coloured = 0;
+  private finished = false;
 
   constructor(root: HTMLElement) {
     this.root = root;
@@ -31,7 +32,9 @@ export class View {
 
   /** update shows a text; done says that it will not grow. */
   update(text: string, done: boolean): void {
-    if (!text.startsWith(this.text)) {
+    if (this.finished && text === this.text) return;
+    if (this.finished || !text.startsWith(this.text)) {
+      this.finished = false;
       this.blocks = new Blocks();
       this.text = "";
       this.coloured = 0;
@@ -40,6 +43,7 @@ export class View {
     this.text = text;
     this.write(from);
     if (done) this.write(this.blocks.finish());
+    this.finished = done;
     this.colour();
   }
 

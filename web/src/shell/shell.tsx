@@ -102,7 +102,8 @@ export function Shell() {
       <a className="button skip" href="#main" onClick={skip}>
         {t("skip")}
       </a>
-      <aside className={open ? "side open" : "side"} ref={side}>
+      {/* eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-noninteractive-element-interactions -- the links are what is clicked */}
+      <aside className={open ? "side open" : "side"} ref={side} onClick={(e) => e.target instanceof Element && e.target.closest("a") && drawer.set(false)}>
         <Side />
       </aside>
       {open && <button type="button" className="veil" tabIndex={-1} aria-label={t("nav.close")} onClick={() => drawer.set(false)} />}

@@ -6,9 +6,14 @@ export function Notice({ kind = "info", children }: { kind?: "info" | "good" | "
   return (
     <div className={`notice ${kind}`} role={kind === "bad" ? "alert" : "status"}>
       <Icon name={kind === "bad" ? "alert" : "check"} />
-      <div>{children}</div>
+      <div>{typeof children === "string" ? <Coded text={children} /> : children}</div>
     </div>
   );
+}
+
+/** Coded shows a message, with what stands between backticks as code. */
+export function Coded({ text }: { text: string }) {
+  return <>{text.split("`").map((part, i) => (i % 2 === 1 ? <code key={part}>{part}</code> : part))}</>;
 }
 
 /** Blank fills the place of a list or page that has nothing to show, and says what to do. */
@@ -16,7 +21,11 @@ export function Blank({ title, text, children }: { title: string; text?: string;
   return (
     <div className="blank">
       <h2>{title}</h2>
-      {text && <p>{text}</p>}
+      {text && (
+        <p>
+          <Coded text={text} />
+        </p>
+      )}
       {children}
     </div>
   );
