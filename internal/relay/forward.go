@@ -158,6 +158,7 @@ func (j *job) ask(ctx context.Context, t *jimu.Target) jimu.Fault {
 		j.accepted = !errors.Is(err, wire.ErrNotSent)
 		return broken(err)
 	}
+	j.answer.Within(j.r.o.MaxDuration)
 	status := j.answer.Status()
 	switch {
 	case status < 200 || status > 299:

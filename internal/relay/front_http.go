@@ -70,9 +70,8 @@ var errBodyTooLarge = errors.New("the body is too large")
 // body reads the request's body, as long as it arrives at a fair pace.
 func (f *httpFront) body() ([]byte, error) {
 	limit := f.r.o.MaxBody
-	tooLarge := &jimu.Error{Code: jimu.TooLarge, Text: "the request is larger than " + strconv.FormatInt(limit, 10) + " bytes"}
 	if f.req.ContentLength > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	f.buf = takeBuffer()
 	b := (*f.buf)[:0]
@@ -85,9 +84,13 @@ func (f *httpFront) body() ([]byte, error) {
 	case err == nil:
 		return b, nil
 	case errors.Is(err, errBodyTooLarge):
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	return nil, &jimu.Error{Code: jimu.Invalid, Text: "the request body did not arrive whole, or too slowly", Err: err}
+}
+
+func tooLarge(limit int64) error {
+	return jimu.Errorf(jimu.TooLarge, "the request is larger than %d bytes", limit)
 }
 
 func (f *httpFront) read(into *[]byte, limit int64) error {
@@ -207,7 +210,8 @@ func (f *httpFront) hijacked(j *job, conn net.Conn, unread int) sink {
 		h["Connection"] = []string{"close"}
 	}
 	var b strings.Builder
-	b.WriteString("HTTP/1.1 200 OK\r\n")
+	status := j.answer.Status()
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
 	_ = h.Write(&b) // a builder does not fail
 	b.WriteString("\r\n")
 	s.head = b.String()

@@ -28,7 +28,8 @@ type (
 		// Route appends the ways to serve a request to dst, best first. It
 		// fails with NotFound, Forbidden, NoPrice or Unavailable.
 		Route(dst []*jimu.Target, c *jimu.Caller, op jimu.Operation, model string) ([]*jimu.Target, error)
-		// Report says how an attempt went. It is called once for each.
+		// Report says how an attempt went: once for each that failed or began
+		// to answer, and once more if an answer that had begun broke off.
 		Report(t *jimu.Target, o jimu.Outcome)
 		// Models lists what a caller may use, sorted by ID.
 		Models(c *jimu.Caller) []jimu.Model
@@ -89,7 +90,7 @@ type Options struct {
 	MaxAnswer     int64         // bytes of an answer that is not streamed; 0 is 64 MiB
 	MaxEvent      int           // bytes of an event of a stream; 0 is 16 MiB
 	TypicalOutput int64         // tokens that a hold covers where nothing else bounds them; 0 is 4096
-	MaxDuration   time.Duration // of a stream; 0 is 1 h
+	MaxDuration   time.Duration // of an answer, once it has begun; 0 is 1 h
 }
 
 // Relay serves the model API. It is safe for concurrent use.
@@ -170,6 +171,7 @@ type job struct {
 	inside   bool // the request is from within the process
 	detached bool // the request goes on in a goroutine of its own
 	begun    bool // the client has got the head of an answer
+	torn     bool // a panic ended the answer in the middle
 
 	cut  atomic.Int32 // why the request is to end early
 	live atomic.Pointer[wire.Answer]
@@ -213,8 +215,11 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header()["X-Request-Id"] = []string{j.rec.Request}
 	j.costs = req.Header.Get("X-Jimu-Usage") == "1"
 	err := r.run(req.Context(), j, &httpFront{r: r, w: w, req: req})
-	if err != nil && !j.begun {
+	switch {
+	case err != nil && !j.begun:
 		r.WriteError(w, req, err)
+	case j.torn:
+		panic(http.ErrAbortHandler) // so that the client does not take it for the end
 	}
 }
 
@@ -224,11 +229,13 @@ func (r *Relay) run(ctx context.Context, j *job, f front) (err error) {
 	j.cancel.Store(&cancel)
 	if err := r.enter(j); err != nil {
 		cancel()
+		j.rec.State, j.rec.Code = jimu.StateRefused, jimu.ErrorOf(err).Code
 		return err
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = j.panicked(p)
+			j.torn = j.begun && !j.detached
 		}
 		if !j.detached || err != nil {
 			j.end(err)

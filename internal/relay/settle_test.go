@@ -281,28 +281,6 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// A panic within one request settles it and harms nothing else.
-func TestPanic(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, 1e9)
-	next := b.paced(text("1234"), `data: {"panic":1}`+"\n\n")
-	res := b.post(stream)
-	if _, err := io.ReadFull(res.Body, make([]byte, len(text("1234")))); err != nil {
-		t.Fatal(err)
-	}
-	next <- struct{}{}
-	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the answer ends as if it were whole")
-	}
-	if r := b.record(); r.State != jimu.StateFailed || r.Cost != input+10 {
-		t.Errorf("record %+v", r)
-	}
-	b.relay.Drain(t.Context())
-	if s := b.relay.Stats(); s.Panics != 1 || s.Running != 0 {
-		t.Errorf("stats %+v", s)
-	}
-}
-
 // Where the balance affords less, the gateway sets max_tokens.
 func TestGatewaySetsMaxTokens(t *testing.T) {
 	t.Parallel()

@@ -165,12 +165,11 @@ func (a *Answer) wait(idle time.Duration) error {
 	c := a.conn
 	for {
 		limit := a.limit.Load()
-		t := time.Now().Add(idle)
+		t, slack := time.Now().Add(idle), idle/32
 		if limit != 0 && t.UnixNano() > limit {
-			t = time.Unix(0, limit)
-			c.deadline = time.Time{}
+			t, slack = time.Unix(0, limit), 0
 		}
-		if err := c.until(t); err != nil {
+		if err := c.until(t, slack); err != nil {
 			return err
 		}
 		if a.limit.Load() == limit {
@@ -232,7 +231,11 @@ func (a *Answer) Detach() {
 
 func stopped() bool { return true }
 
-// Limit ends all reading at a time.
+// Within bounds the time of all reading from now on. It is called before the
+// first Burst.
+func (a *Answer) Within(d time.Duration) { a.limit.Store(time.Now().Add(d).UnixNano()) }
+
+// Limit ends all reading at a time. It may be called by any goroutine.
 func (a *Answer) Limit(t time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -259,7 +262,7 @@ func (a *Answer) Close() {
 	c, aborted := a.end()
 	switch {
 	case c == nil:
-	case a.done && a.keep && c.r == c.w && !aborted && a.limit.Load() == 0:
+	case a.done && a.keep && c.r == c.w && !aborted:
 		c.release()
 		c.o.put(c)
 	default:

@@ -225,10 +225,10 @@ func (c *conn) grow() {
 	c.buf, c.r, c.w = bigger, 0, n
 }
 
-// until sets the deadline of reads. Moving it by a little is not worth the
-// call.
-func (c *conn) until(t time.Time) error {
-	if d := t.Sub(c.deadline); d >= 0 && d < 100*time.Millisecond {
+// until sets the deadline of reads. Moving it by less than slack is not worth
+// the call.
+func (c *conn) until(t time.Time, slack time.Duration) error {
+	if d := t.Sub(c.deadline); d >= 0 && d < slack {
 		return nil
 	}
 	c.deadline = t
