@@ -470,6 +470,23 @@ func TestL10ABillCannotExceedItsPrice(t *testing.T) {
 	mustVerify(t, l.book)
 }
 
+func TestL11EveryBillIsExact(t *testing.T) {
+	t.Parallel()
+	l := start(t)
+	p := flat(t)
+	const most = 2000
+	mustGrant(t, l, alice, most*(most+1))
+	for cost := jimu.Credit(1); cost <= most; cost++ {
+		if got := mustSettle(t, mustHold(t, l, alice, cost), bill(p, cost)); got != cost {
+			t.Fatalf("taken = %d, want %d", got, cost)
+		}
+	}
+	if got := balance(t, l, alice); got != most*(most+1)/2 {
+		t.Errorf("balance = %d, want %d", got, most*(most+1)/2)
+	}
+	mustVerify(t, l.book)
+}
+
 func TestL11NothingWraps(t *testing.T) {
 	t.Parallel()
 	l := start(t)
