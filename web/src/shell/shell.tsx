@@ -51,7 +51,11 @@ function useVisibleHeight(): void {
   useEffect(() => {
     const v = window.visualViewport;
     if (!v) return;
-    const fit = () => document.documentElement.style.setProperty("--visible", `${Math.round(v.height)}px`);
+    const fit = () => {
+      if (v.scale > 1.01) return; // zoomed in with two fingers: nothing to fit
+      document.documentElement.style.setProperty("--visible", `${Math.round(v.height)}px`);
+      if (v.offsetTop > 0) scrollTo(0, 0); // iOS pushes the page up under its keyboard
+    };
     fit();
     v.addEventListener("resize", fit);
     return () => v.removeEventListener("resize", fit);
