@@ -55,7 +55,23 @@ func TestLedgerEntries(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("error %v, (-want +got):\n%s", err, diff)
 		}
-		got, err = l.Statement(ctx, "user:a", 10, 2)
+	})
+}
+
+func TestLedgerEntriesRead(t *testing.T) {
+	t.Parallel()
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
+		ctx := t.Context()
+		l := store.NewLedger(open())
+		for seq := range int64(20) {
+			e := someEntry("user:a", seq+1, string(rune('a'+seq)))
+			if seq == 4 {
+				e.Kind = jimu.EntryGrant
+			}
+			update(t, l, func(tx *store.LedgerTx) error { return tx.AddEntries(ctx, []jimu.Entry{e}) })
+		}
+		got, err := l.Statement(ctx, "user:a", 10, 2)
 		if err != nil || len(got) != 2 || got[0].Seq != 9 || got[1].Seq != 8 {
 			t.Errorf("statement = %+v, %v", got, err)
 		}
@@ -112,6 +128,18 @@ func TestLedgerAccounts(t *testing.T) {
 		if diff := cmp.Diff(full, got); diff != "" || err != nil {
 			t.Errorf("error %v, (-want +got):\n%s", err, diff)
 		}
+	})
+}
+
+func TestLedgerAccountsRead(t *testing.T) {
+	t.Parallel()
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
+		ctx := t.Context()
+		l := store.NewLedger(open())
+		update(t, l, func(tx *store.LedgerTx) error {
+			return errors.Join(tx.AddAccount(ctx, "sales", true), tx.AddAccount(ctx, "user:a", false), tx.AddAccount(ctx, "user:a", false))
+		})
 		if got, err := l.Account(ctx, "user:none"); err != nil || got.Balance != 0 || got.ID != "user:none" {
 			t.Errorf("an account that is not there = %+v, %v", got, err)
 		}
@@ -294,6 +322,19 @@ func TestLedgerPricesAndBudgets(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+func TestLedgerAudits(t *testing.T) {
+	t.Parallel()
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Helper()
+		ctx := t.Context()
+		s := open()
+		l := store.NewLedger(s)
+		if _, err := s.Main.Exec(ctx, "INSERT INTO budgets (id, cap, spent, held) VALUES ('k', 10, 6, 4)"); err != nil {
+			t.Fatal(err)
+		}
 		for _, check := range []string{
 			store.AuditSum, store.AuditHeld, store.AuditBudgetHeld, store.AuditCovered, store.AuditLast, store.AuditBalance,
 			store.AuditBudgetSpent, store.AuditOrphans, store.AuditSettled, store.AuditUnique,
