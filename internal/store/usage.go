@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ const (
 )
 
 const (
-	usageCols   = 17
+	usageCols   = 19
 	attemptCols = 9
 )
 
@@ -53,12 +54,15 @@ func (u *Usage) InsertTx(ctx context.Context, tx *Tx, records []*jimu.Record) er
 	var attempts []any
 	for _, r := range records {
 		rows = appendRecord(rows, r)
+		if onlyAnswer(r) != nil {
+			continue
+		}
 		for i := range r.Attempts {
 			attempts = appendAttempt(attempts, r.Request, i, &r.Attempts[i])
 		}
 	}
 	_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
-		in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
+		upstream_key, upstream_model, in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
 	if err != nil {
 		return err
 	}
@@ -75,9 +79,27 @@ func appendRecord(dst []any, r *jimu.Record) []any {
 	if r.Quarantined {
 		flags |= flagQuarantined
 	}
+	var key int64
+	name := ""
+	if a := onlyAnswer(r); a != nil {
+		key, name = int64(a.Key), a.Name
+	}
 	return append(dst, r.Request, r.At.UnixMicro(), ascii(r.User), ascii(r.Key), ascii(string(r.Op)), fit(r.Model), flags,
-		ascii(r.State), ascii(string(r.Code)), fit(r.Upstream), r.Usage.In(), r.Usage.Out(), int64(r.Cost),
+		ascii(r.State), ascii(string(r.Code)), fit(r.Upstream), key, fit(name), r.Usage.In(), r.Usage.Out(), int64(r.Cost),
 		ascii(r.Price), r.First.Microseconds(), r.Took.Microseconds(), string(appendUsage(make([]byte, 0, 128), &r.Usage)))
+}
+
+// onlyAnswer returns a request's attempt where it took just one, which
+// answered: nearly always. Its row of usage says all of it.
+func onlyAnswer(r *jimu.Record) *jimu.Attempt {
+	if len(r.Attempts) != 1 {
+		return nil
+	}
+	a := &r.Attempts[0]
+	if a.Fault != jimu.FaultNone || (a.Status != 0 && a.Status != http.StatusOK) || a.Code != "" || a.Name == "" || a.Upstream != r.Upstream {
+		return nil
+	}
+	return a
 }
 
 func appendAttempt(dst []any, request string, i int, a *jimu.Attempt) []any {
@@ -261,6 +283,18 @@ func (u *Usage) Attempts(ctx context.Context, request string) ([]jimu.Attempt, e
 		var a jimu.Attempt
 		var took int64
 		err := rows.Scan(&a.Upstream, &a.Key, &a.Name, &a.Fault, &a.Status, &a.Code, &took)
+		a.Took = time.Duration(took) * time.Microsecond
+		out = append(out, a)
+		return err
+	})
+	if err != nil || len(out) > 0 {
+		return out, err
+	}
+	rows, err = u.db.Query(ctx, "SELECT upstream, upstream_key, upstream_model, first_us FROM usage_rows WHERE request = ? AND upstream_model <> ''", request)
+	err = scanAll(rows, err, func(rows *sql.Rows) error {
+		a := jimu.Attempt{Status: http.StatusOK}
+		var took int64
+		err := rows.Scan(&a.Upstream, &a.Key, &a.Name, &took)
 		a.Took = time.Duration(took) * time.Microsecond
 		out = append(out, a)
 		return err

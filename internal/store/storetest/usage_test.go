@@ -243,6 +243,26 @@ func TestPriceOverrides(t *testing.T) {
 	})
 }
 
+// An only attempt that answered has no row of its own, and is told all the same.
+func TestOnlyAttempt(t *testing.T) {
+	t.Parallel()
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		u, ctx := store.NewUsage(open()), t.Context()
+		answered, failed := record(time.Unix(1, 0), "user", "model"), record(time.Unix(2, 0), "user", "model")
+		answered.Attempts = []jimu.Attempt{{Upstream: answered.Upstream, Key: 2, Name: "m@b", Status: 200, Took: answered.First}}
+		failed.Attempts = []jimu.Attempt{{Upstream: "a", Name: "m@a", Fault: jimu.FaultTimeout, Took: time.Second}}
+		for _, r := range []*jimu.Record{answered, failed} {
+			if err := u.Insert(ctx, []*jimu.Record{r}); err != nil {
+				t.Fatal(err)
+			}
+			got, err := u.Attempts(ctx, r.Request)
+			if err != nil || cmp.Diff(r.Attempts, got) != "" {
+				t.Errorf("%v (-want +got):\n%s", err, cmp.Diff(r.Attempts, got))
+			}
+		}
+	})
+}
+
 // The cost of a record in batches of 256, each with one attempt.
 func BenchmarkUsageInsert(b *testing.B) {
 	const batch = 256

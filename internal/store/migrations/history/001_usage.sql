@@ -1,6 +1,7 @@
 -- One row for each model request. Request IDs sort by time. counts is the
 -- usage as JSON; durations are in microseconds, first_us 0 is no event at all;
--- cost is in nano-credits.
+-- cost is in nano-credits. upstream_key and upstream_model are of the attempt
+-- that answered.
 CREATE TABLE usage_rows (
 	request {id} NOT NULL PRIMARY KEY,
 	began_at {int} NOT NULL,
@@ -12,6 +13,8 @@ CREATE TABLE usage_rows (
 	state {id} NOT NULL,
 	code {id} NOT NULL,
 	upstream {name} NOT NULL,
+	upstream_key {int} NOT NULL,
+	upstream_model {name} NOT NULL,
 	in_tokens {int} NOT NULL,
 	out_tokens {int} NOT NULL,
 	cost {int} NOT NULL,
@@ -23,7 +26,8 @@ CREATE TABLE usage_rows (
 --;
 CREATE INDEX usage_rows_user ON usage_rows (user_id, request)
 --;
--- One row for each call to an upstream.
+-- The calls to upstreams of each request that took more than one, or whose
+-- only one failed. An only one that answered is told by the usage row.
 CREATE TABLE attempts (
 	request {id} NOT NULL,
 	seq {int} NOT NULL,
