@@ -217,7 +217,9 @@ func (j *job) classify(t *jimu.Target, status int) jimu.Fault {
 
 func classified(t *jimu.Target, status int, header http.Header, body []byte) jimu.Fault {
 	f := t.Provider.Classify(status, header, body)
-	f.Status = status
+	if f.Status == 0 {
+		f.Status = status
+	}
 	if f.Kind == jimu.FaultNone {
 		f.Kind = jimu.FaultOther
 	}
