@@ -44,6 +44,10 @@ async function needed(what, f) {
 
 const ctx = await browser.context();
 let page = await ctx.newPage();
+page.on("dialog", (d) => {
+  browser.faults.push(`dialog: ${d.message()}`);
+  void d.dismiss();
+});
 const text = (selector) => page.locator(selector).innerText();
 const api = (path) => page.evaluate(async (p) => (await fetch(p)).json(), path);
 const idle = () => page.waitForLoadState("networkidle");
@@ -160,6 +164,19 @@ await step("an answer can be stopped, and asked for again", async () => {
   await page.locator('[role="log"][aria-busy="true"]').waitFor();
   await answered();
   assert.equal(await page.locator(".turn").count(), 3);
+});
+
+await step("what is written stays text, in a question, an answer and a title", async () => {
+  const attack = '<img src=x onerror=alert(1)><svg onload=alert(2)> <a href="javascript:alert(3)">x</a>';
+  await ask(attack);
+  await answered();
+  assert.equal(await text(".turn:last-of-type .asked"), attack);
+  assert.equal(await page.locator(".turn :is(img, script, iframe), .turn [onerror], .turn [onload], .turn a[href^='javascript']").count(), 0);
+  const id = new URL(page.url()).pathname.split("/").at(-1);
+  await page.evaluate(async ([c, title]) => fetch(`/api/conversations/${c}`, { method: "PATCH", headers: { "X-Jimu-CSRF": "1", "Content-Type": "application/json" }, body: JSON.stringify({ title }) }), [id, attack]);
+  await page.reload();
+  await answered();
+  assert.equal(await text(".chat-item a"), attack);
 });
 
 await step("reading above is left in peace; a button leads back", async () => {
