@@ -19,6 +19,9 @@ const (
 	// bodyGrace and bodyRate bound how slowly a request may arrive.
 	bodyGrace = 10 * time.Second
 	bodyRate  = 1 << 10 // bytes a second
+	// restTimeout is how long a connection waits for its client's next request
+	// after a stream, as the server's own do.
+	restTimeout = 2 * time.Minute
 )
 
 // httpFront is a request over HTTP.
@@ -95,7 +98,6 @@ func tooLarge(limit int64) error {
 
 func (f *httpFront) read(into *[]byte, limit int64) error {
 	pace := pacer{rc: http.NewResponseController(f.w), began: time.Now()}
-	defer pace.end()
 	b := *into
 	for {
 		if len(b) == cap(b) {
@@ -109,9 +111,10 @@ func (f *httpFront) read(into *[]byte, limit int64) error {
 		case int64(len(b)) > limit:
 			return errBodyTooLarge
 		case errors.Is(err, io.EOF):
+			pace.end()
 			return nil
 		case err != nil:
-			return err
+			return err // the deadline stays, or the server would read on without one
 		}
 	}
 }
@@ -197,11 +200,9 @@ func (f *httpFront) stream(j *job) (sink, bool, error) {
 // unread is how much of the client's next request was read already.
 func (f *httpFront) hijacked(j *job, conn net.Conn, unread int) sink {
 	_ = conn.SetDeadline(time.Time{})
-	s := &connSink{conn: conn}
-	unwatch, watched := f.r.watch.add(conn, j.clientGone)
-	s.unwatch = unwatch
+	s := &connSink{conn: conn, watch: f.r.watch.add(conn, j.clientGone)}
 	_, ours := conn.(*keptConn)
-	s.keep = ours && watched && unread == 0 && !f.req.Close
+	s.keep = ours && s.watch != nil && unread == 0 && !f.req.Close
 	h := f.w.Header()
 	h.Del("Content-Length")
 	h["Transfer-Encoding"] = []string{"chunked"}
@@ -254,7 +255,7 @@ type connSink struct {
 	conn     net.Conn
 	head     string // not yet sent
 	keep     bool
-	unwatch  func()
+	watch    *watch
 	deadline time.Time
 }
 
@@ -304,16 +305,16 @@ func (s *connSink) finish(b []byte, cost string) error {
 		s.abort()
 		return err
 	}
-	s.unwatch()
 	if k, ok := s.conn.(*keptConn); ok && s.keep {
 		_ = k.SetDeadline(time.Time{})
-		k.giveBack()
+		s.watch.rest(k, restTimeout, k.giveBack)
 		return nil
 	}
-	return s.conn.Close()
+	s.abort()
+	return nil
 }
 
 func (s *connSink) abort() {
-	s.unwatch()
+	s.watch.end()
 	_ = s.conn.Close()
 }

@@ -43,12 +43,10 @@ func TestWithOpenAI(t *testing.T) {
 
 	o := new(openai.OpenAI)
 	o.Name, o.Vendor, o.BaseURL, o.Key = "main", "openai-compatible", srv.URL+"/v1", jimu.NewSecret("sk-x")
-	if err := o.Provision(t.Context(), jimu.Host{Now: time.Now}); err != nil {
-		t.Fatal(err)
-	}
+	err := o.Provision(t.Context(), jimu.Host{Now: time.Now})
 	chat, ok := o.Endpoint(jimu.OpChat, o.Key)
-	if !ok {
-		t.Fatal("no chat")
+	if err != nil || !ok {
+		t.Fatal(err, ok)
 	}
 	b := newBed(t, 1e9)
 	b.targets = []*jimu.Target{{

@@ -342,36 +342,6 @@ func TestKeepAliveAfterStream(t *testing.T) {
 	_ = res.Body.Close()
 }
 
-// A client that does not read is cut off, and its upstream with it.
-func TestSlowReader(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes as long as a client may")
-	}
-	t.Parallel()
-	closed := make(chan struct{}, 1)
-	b := newBed(t, 1e12, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		for r.Context().Err() == nil {
-			_, _ = io.WriteString(w, text(strings.Repeat("x", 10_000)))
-		}
-		closed <- struct{}{}
-	})
-	c, err := net.Dial("tcp", b.server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: %d\r\n\r\n%s", len(stream), stream)
-	select {
-	case <-closed:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the upstream still sends")
-	}
-	if r := <-b.records; r.State != jimu.StateCancelled || r.Cost == 0 {
-		t.Errorf("record %+v", r)
-	}
-}
-
 // A stream works on what is not a plain connection, too.
 func TestStreamThroughWriter(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,7 @@ import "net"
 // watchByReading calls gone when the other end of a connection hangs up, by
 // reading from it: what is read is lost, so the connection cannot be used
 // again. Closing the connection ends the watch.
-func watchByReading(conn net.Conn, gone func()) (stop func()) {
+func watchByReading(conn net.Conn, gone func()) {
 	go func() {
 		var one [1]byte
 		for {
@@ -15,5 +15,4 @@ func watchByReading(conn net.Conn, gone func()) (stop func()) {
 			}
 		}
 	}()
-	return func() {}
 }

@@ -5,54 +5,118 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // watcher tells at once when a client hangs up, while nothing is read from or
-// written to its connection. One goroutine watches all of them.
+// written to its connection, and when the next request comes on a connection
+// that rests. One goroutine watches all of them.
 type watcher struct {
 	mu    sync.Mutex
 	file  *os.File
 	fd    int
 	next  uint64
 	calls map[uint64]func()
-	over  bool
+	// resting are the connections that wait for their client's next request.
+	resting map[uint64]net.Conn
+	over    bool
 }
 
-// hungUp are the events that mean that a client went away.
-const hungUp = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR | unix.EPOLLONESHOT
+// The events that mean that a client went away, and those that mean that its
+// connection is to be read.
+const (
+	hungUp   = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR | unix.EPOLLONESHOT
+	readable = hungUp | unix.EPOLLIN
+)
+
+// watch is a connection being watched. A nil one is watched in another way.
+type watch struct {
+	w  *watcher
+	id uint64
+	rc syscall.RawConn
+}
 
 // add calls gone, once at most, when the other end of a connection hangs up.
-// stop ends the watch; it does not wait for a call that has begun. watched
-// reports that nothing is read from the connection for it.
-func (w *watcher) add(conn net.Conn, gone func()) (stop func(), watched bool) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return watchByReading(conn, gone), false
+// It returns nil where that is only found out by reading from the connection,
+// which then cannot be used for another request.
+func (w *watcher) add(conn net.Conn, gone func()) *watch {
+	if sc, ok := conn.(syscall.Conn); ok {
+		if rc, err := sc.SyscallConn(); err == nil {
+			if id, ok := w.register(gone); ok {
+				h := &watch{w: w, id: id, rc: rc}
+				if h.control(unix.EPOLL_CTL_ADD, hungUp) == nil {
+					return h
+				}
+				w.forget(id)
+			}
+		}
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return watchByReading(conn, gone), false
-	}
-	id, ok := w.register(gone)
-	if !ok {
-		return watchByReading(conn, gone), false
-	}
+	watchByReading(conn, gone)
+	return nil
+}
+
+func (h *watch) control(op int, events uint32) error {
 	var failed error
-	err = rc.Control(func(fd uintptr) {
-		failed = unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{
-			Events: hungUp, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32)), //nolint:gosec // the two halves of the ID
+	err := h.rc.Control(func(fd uintptr) {
+		failed = unix.EpollCtl(h.w.fd, op, int(fd), &unix.EpollEvent{
+			Events: events, Fd: int32(uint32(h.id)), Pad: int32(uint32(h.id >> 32)), //nolint:gosec // the two halves of the ID
 		})
 	})
-	if err != nil || failed != nil {
-		w.forget(id)
-		return watchByReading(conn, gone), false
+	if err != nil {
+		return err
 	}
-	return func() {
-		w.forget(id)
-		_ = rc.Control(func(fd uintptr) { _ = unix.EpollCtl(w.fd, unix.EPOLL_CTL_DEL, int(fd), nil) })
-	}, true
+	return failed
+}
+
+// end ends the watch. It does not wait for a call that has begun.
+func (h *watch) end() {
+	if h != nil {
+		h.w.forget(h.id)
+		_ = h.control(unix.EPOLL_CTL_DEL, 0)
+	}
+}
+
+// rest waits for the client's next request, or its going, and then calls wake.
+// After a time, or when the watcher is closed, the connection is closed.
+func (h *watch) rest(conn net.Conn, limit time.Duration, wake func()) {
+	w := h.w
+	timer := time.AfterFunc(limit, func() {
+		if w.wake(h.id) {
+			_ = conn.Close()
+		}
+	})
+	w.mu.Lock()
+	if w.over {
+		w.mu.Unlock()
+		timer.Stop()
+		_ = conn.Close()
+		return
+	}
+	w.resting[h.id] = conn
+	w.calls[h.id] = func() {
+		if w.wake(h.id) {
+			timer.Stop()
+			_ = h.control(unix.EPOLL_CTL_DEL, 0)
+			go wake()
+		}
+	}
+	w.mu.Unlock()
+	if h.control(unix.EPOLL_CTL_MOD, readable) != nil && w.wake(h.id) {
+		timer.Stop()
+		_ = conn.Close()
+	}
+}
+
+// wake ends a connection's rest. It reports true to one caller.
+func (w *watcher) wake(id uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.resting[id]
+	delete(w.resting, id)
+	delete(w.calls, id)
+	return ok
 }
 
 func (w *watcher) register(gone func()) (id uint64, ok bool) {
@@ -83,13 +147,14 @@ func (w *watcher) start() error {
 		_ = unix.Close(fd)
 		return err
 	}
-	w.fd, w.file, w.calls = fd, os.NewFile(uintptr(fd), "epoll"), make(map[uint64]func())
-	rc, err := w.file.SyscallConn()
+	file := os.NewFile(uintptr(fd), "epoll")
+	rc, err := file.SyscallConn()
 	if err != nil {
-		_ = w.file.Close()
-		w.file = nil
+		_ = file.Close()
 		return err
 	}
+	w.fd, w.file = fd, file
+	w.calls, w.resting = make(map[uint64]func()), make(map[uint64]net.Conn)
 	go w.loop(rc)
 	return nil
 }
@@ -109,11 +174,11 @@ func (w *watcher) loop(rc syscall.RawConn) {
 		for _, e := range events[:n] {
 			id := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 //nolint:gosec // the two halves of the ID
 			w.mu.Lock()
-			gone := w.calls[id]
+			call := w.calls[id]
 			delete(w.calls, id)
 			w.mu.Unlock()
-			if gone != nil {
-				gone()
+			if call != nil {
+				call()
 			}
 		}
 	}
@@ -121,9 +186,14 @@ func (w *watcher) loop(rc syscall.RawConn) {
 
 func (w *watcher) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.over = true
+	resting := w.resting
+	w.resting = nil
 	if w.file != nil {
 		_ = w.file.Close()
+	}
+	w.mu.Unlock()
+	for _, c := range resting {
+		_ = c.Close()
 	}
 }
