@@ -434,6 +434,9 @@ func (m *meters) changed(l *Ledger) ([]jimu.Checkpoint, map[string]*jimu.Price) 
 func (h *Hold) checkpoint(l *Ledger) (jimu.Checkpoint, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.account == nil || h.run != l.node.Load().run {
+		return jimu.Checkpoint{}, false // those who settled its lease have charged what it owed
+	}
 	if h.ended || !h.changed || h.note.Cost <= 0 {
 		return jimu.Checkpoint{}, false
 	}

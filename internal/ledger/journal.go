@@ -292,6 +292,6 @@ func (p *parser) record() record {
 	r := record{node: p.text(), request: p.text(), account: p.text(), budget: p.text(), price: p.text(), detail: p.text()}
 	r.taken, r.over = jimu.Credit(p.num()), jimu.Credit(p.num())
 	r.at = time.UnixMicro(p.num()).UTC()
-	p.bad = p.bad || r.taken < 0 || r.over < 0 || r.request == "" || r.account == ""
+	p.bad = p.bad || r.taken < 0 || r.over < 0 || r.request == "" || (r.account == "" && r.taken > 0)
 	return r
 }

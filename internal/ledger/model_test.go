@@ -218,7 +218,9 @@ func (m *machine) Point(t *rapid.T) {
 		}
 	}
 	for _, h := range m.holds {
-		h.pointed = h.metered
+		if !h.voided {
+			h.pointed = h.metered
+		}
 	}
 }
 

@@ -317,11 +317,11 @@ func (l *Ledger) watch(ctx context.Context) {
 		case <-timer.C:
 			timer.Reset(fastEvery)
 		}
-		l.check1(ctx, n%fullEvery == 0)
+		l.checkBooks(ctx, n%fullEvery == 0)
 	}
 }
 
-func (l *Ledger) check1(ctx context.Context, full bool) {
+func (l *Ledger) checkBooks(ctx context.Context, full bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with the check or the ledger

@@ -156,9 +156,7 @@ func (l *Ledger) rejoin(ctx context.Context, b *batch) error {
 	}
 	l.counters.fenced.Add(1)
 	b.node, b.from, b.careful, b.bySlice = l.node.Load(), 0, true, nil
-	for i := range b.points {
-		b.points[i].Node = b.node.id
-	}
+	b.points = nil // of requests that others have charged
 	b.voidDemands()
 	return nil
 }
