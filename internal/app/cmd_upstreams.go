@@ -116,6 +116,7 @@ func upstreamTest(ctx context.Context, c *call) error {
 		return err
 	}
 	took := c.app.now().Sub(began)
+	c.app.router.Reset(c.args[0]) // a key that was put aside may be used again
 	slices.Sort(models)
 	return c.print(struct {
 		Models []string `json:"models"`

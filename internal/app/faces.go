@@ -291,7 +291,7 @@ func (a *App) window(model string) (context, maxOutput int64) {
 	return p.Context, p.MaxOutput
 }
 
-// setupUpstream adds the upstream that the newcomer entered, once it answers.
+// setupUpstream adds the upstream that the newcomer entered, if it answers.
 func (a *App) setupUpstream(ctx context.Context, u server.SetupUpstream) error {
 	raw := map[string]any{"name": "main", "vendor": "openai-compatible", "base_url": u.BaseURL}
 	if !u.Key.IsZero() {
@@ -300,7 +300,29 @@ func (a *App) setupUpstream(ctx context.Context, u server.SetupUpstream) error {
 	if len(u.Models) > 0 {
 		raw["models"] = u.Models
 	}
-	return a.addUpstream(ctx, "main", raw)
+	if err := a.addUpstream(ctx, "main", raw); err != nil {
+		return err
+	}
+	if err := a.tryUpstream(ctx, "main"); err != nil {
+		return errors.Join(err, a.instances.Delete(ctx, kindUpstream, "main"), a.refresh(ctx))
+	}
+	if !u.Free {
+		return nil
+	}
+	if err := a.prices.Set(ctx, jimu.Price{Model: "*", Source: "setup", Date: a.now().UTC().Format(time.DateOnly)}, "setup"); err != nil {
+		return fmt.Errorf("storing that models without a price are free: %w", err)
+	}
+	return a.refresh(ctx)
+}
+
+func (a *App) tryUpstream(ctx context.Context, name string) error {
+	p, release, ok := a.provider(name)
+	if !ok {
+		return fmt.Errorf("upstream %s is not there after it was added", name)
+	}
+	defer release()
+	_, err := a.askModels(ctx, p)
+	return err
 }
 
 func (f *faces) onClose(do func()) { f.closing = append(f.closing, do) }

@@ -122,6 +122,8 @@ type SetupUpstream struct {
 	BaseURL string      `json:"base_url"`
 	Key     jimu.Secret `json:"key,omitzero"`
 	Models  []string    `json:"models,omitempty"`
+	// Free makes every model without a known price cost nothing.
+	Free bool `json:"free,omitempty"`
 }
 
 // Options are what a [Server] needs. Everything is needed unless it says

@@ -47,7 +47,7 @@ describe("Setup", () => {
     type("Models", "a, b，c");
     fireEvent.click(screen.getByText("Start"));
     await waitFor(() => expect(calls).not.toHaveLength(0));
-    expect(calls[0]?.body).toHaveProperty("upstream", { base_url: "https://api.example.com/v1", key: "sk-1", models: ["a", "b", "c"] });
+    expect(calls[0]?.body).toHaveProperty("upstream", { base_url: "https://api.example.com/v1", key: "sk-1", free: true, models: ["a", "b", "c"] });
   });
 
   it("tells when the account is made but the upstream is not", async () => {

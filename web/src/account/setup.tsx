@@ -14,6 +14,7 @@ interface Upstream {
   base_url: string;
   key: string;
   models?: string[];
+  free: boolean;
 }
 
 /** namesIn splits a list of models as people write it. */
@@ -62,6 +63,7 @@ function Form({ secret, onState }: { secret: string; onState: (s: State) => void
   const [base, setBase] = useState("");
   const [key, setKey] = useState("");
   const [models, setModels] = useState("");
+  const [free, setFree] = useState(true);
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState({ param: "", text: "" });
   const [partly, setPartly] = useState("");
@@ -76,7 +78,7 @@ function Form({ secret, onState }: { secret: string; onState: (s: State) => void
     setBusy(true);
     setFault({ param: "", text: "" });
     const list = namesIn(models);
-    const upstream: Upstream | undefined = base.trim() ? { base_url: base.trim(), key: key.trim(), ...(list.length > 0 ? { models: list } : {}) } : undefined;
+    const upstream: Upstream | undefined = base.trim() ? { base_url: base.trim(), key: key.trim(), free, ...(list.length > 0 ? { models: list } : {}) } : undefined;
     try {
       const made = await api.post<{ upstream_error?: string }>("/api/setup", { secret, name: name.trim(), password, ...(upstream ? { upstream } : {}) });
       await refreshMe();
@@ -131,6 +133,10 @@ function Form({ secret, onState }: { secret: string; onState: (s: State) => void
           <Field label={t("setup.base")} type="url" name="base" placeholder="https://api.example.com/v1" value={base} onValue={setBase} hint={t("setup.base_hint")} fault={of("upstream.base_url")} />
           <Field label={t("setup.key")} type="password" name="key" autoComplete="off" value={key} onValue={setKey} fault={of("upstream.key")} />
           <Field label={t("setup.models")} name="models" autoComplete="off" spellCheck={false} value={models} onValue={setModels} hint={t("setup.models_hint")} />
+          <label className="peek">
+            <input type="checkbox" checked={free} onChange={(e) => setFree(e.currentTarget.checked)} />
+            {t("setup.free")}
+          </label>
         </div>
       </details>
       {elsewhere && <Notice kind="bad">{fault.text}</Notice>}

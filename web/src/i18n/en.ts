@@ -98,6 +98,7 @@ const messages: Record<Key, string> = {
   "setup.key": "API key of the service",
   "setup.models": "Models",
   "setup.models_hint": "Separated by commas; leave empty to offer all that the service lists",
+  "setup.free": "Models without a known price are free (set prices later with `jimu price set`)",
   "setup.submit": "Start",
   "setup.busy": "Creating the account",
   "setup.no_secret": "This link is incomplete",

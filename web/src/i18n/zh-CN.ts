@@ -96,6 +96,7 @@ const messages = {
   "setup.key": "接口密钥",
   "setup.models": "模型名称",
   "setup.models_hint": "多个用逗号分开；留空则使用该服务列出的全部模型",
+  "setup.free": "没有已知价格的模型不收费（以后可用 `jimu price set` 定价）",
   "setup.submit": "开始使用",
   "setup.busy": "正在创建",
   "setup.no_secret": "这个链接不完整",
