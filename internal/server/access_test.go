@@ -72,7 +72,7 @@ func table() map[string]expect {
 		"/v1/":                      {path: "/v1/nothing", method: "GET", anyone: true, ok: 418},
 		"/":                         {path: "/nothing", method: "GET", anyone: true, ok: 404},
 	}
-	for _, p := range []string{"/{$}", "/login", "/setup", "/c/{id}", "/keys", "/usage", "/statement", "/models", "/account", "/settings", "/users"} {
+	for _, p := range []string{"/{$}", "/login", "/setup", "/c/{id}", "/keys", "/usage", "/account"} {
 		path := strings.NewReplacer("{$}", "", "{id}", "{me}").Replace(p)
 		t["GET "+p] = expect{path: path, anyone: true, ok: 200}
 	}

@@ -127,7 +127,7 @@ func mimeOf(name string) string {
 
 // spaPaths are the addresses that the front end draws.
 func spaPaths() []string {
-	return []string{"/{$}", "/login", "/setup", "/c/{id}", "/keys", "/usage", "/statement", "/models", "/account", "/settings", "/users"}
+	return []string{"/{$}", "/login", "/setup", "/c/{id}", "/keys", "/usage", "/account"}
 }
 
 const indexPage = "index.html"
