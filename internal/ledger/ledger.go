@@ -93,6 +93,7 @@ const (
 	staleAfter = 40 * time.Second
 	deadAfter  = 60 * time.Second
 	busyAfter  = 5 * time.Second
+	firstCheck = 50 * time.Millisecond // how long Start waits for it
 	fastEvery  = time.Hour
 	fullEvery  = 24 // of the above
 	maxQueue   = 1 << 16
@@ -129,12 +130,16 @@ func Start(ctx context.Context, o Options) (*Ledger, error) {
 	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
-	if err := verifyFast(ctx, l.book); err != nil && l.broken(err) != nil {
-		return nil, err
-	}
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.wg.Go(func() { l.write(ctx) })
-	l.wg.Go(func() { l.watch(ctx) })
+	checked := make(chan struct{})
+	l.wg.Go(func() { l.watch(ctx, checked) })
+	wait := time.NewTimer(firstCheck)
+	defer wait.Stop()
+	select {
+	case <-checked:
+	case <-wait.C: // large books are checked while the first requests run
+	}
 	return l, nil
 }
 

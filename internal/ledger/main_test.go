@@ -50,6 +50,9 @@ func rounds(tb testing.TB, def int) int {
 	return n
 }
 
+// patience is far longer than any commit takes on a busy machine.
+const patience = 15 * time.Second
+
 const alice, bob = "user:alice", "user:bob"
 
 // flat is a price of 1 nano-credit a token.
@@ -74,7 +77,11 @@ func startOn(tb testing.TB, s *store.Store) *Ledger {
 		tb.Fatalf("starting: %v", err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		wait := patience
+		if tb.Failed() {
+			wait = 0 // nothing will end well
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
 		defer cancel()
 		if err := l.Close(ctx); err != nil {
 			tb.Errorf("closing: %v", err)
@@ -115,7 +122,9 @@ func mustSettle(tb testing.TB, h *Hold, c *jimu.Charge) jimu.Credit {
 
 func mustFlush(tb testing.TB, l *Ledger) {
 	tb.Helper()
-	if err := l.Flush(tb.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	defer cancel()
+	if err := l.Flush(ctx); err != nil {
 		tb.Fatalf("flushing: %v", err)
 	}
 }

@@ -306,8 +306,10 @@ func (l *Ledger) Verify(ctx context.Context, report func(line string, err error)
 	return err
 }
 
-// watch checks the books every hour, and proves them every day.
-func (l *Ledger) watch(ctx context.Context) {
+// watch checks the books at once and every hour, and proves them every day.
+func (l *Ledger) watch(ctx context.Context, checked chan<- struct{}) {
+	l.checkBooks(ctx, false)
+	close(checked)
 	timer := time.NewTimer(rand.N(fastEvery)) //nolint:gosec // keeps replicas out of step
 	defer timer.Stop()
 	for n := 1; ; n++ {

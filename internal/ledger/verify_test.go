@@ -90,3 +90,26 @@ func TestVerifyFindsTampering(t *testing.T) {
 		})
 	}
 }
+
+func TestStartFindsTampering(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, "")
+	l := begin(t, s)
+	mustGrant(t, l, alice, 1000)
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, s, "UPDATE accounts SET balance = balance + 1 WHERE id = 'user:alice'")
+	l = startOn(t, s)
+	for l.Healthy() == nil { // large books are checked beside the first requests
+		select {
+		case <-t.Context().Done():
+			t.Fatal("never found")
+		default:
+			mustFlush(t, l)
+		}
+	}
+	if _, err := l.Hold(t.Context(), Order{Request: "x", Account: alice, Want: 1}); code(err) != jimu.Overloaded {
+		t.Errorf("a hold on wrong books: %v", err)
+	}
+}
