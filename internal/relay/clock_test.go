@@ -75,6 +75,7 @@ func inClock(t *testing.T, upstream func(c net.Conn, r *bufio.Reader), f func(b 
 		b.relay.Drain(t.Context())
 		_ = srv.Close()
 		b.client.Close()
+		time.Sleep(time.Minute) //nolint:forbidigo // of the test's own clock: all that waits ends
 		synctest.Wait()
 	})
 }
@@ -204,4 +205,50 @@ func TestDrainIsBounded(t *testing.T) {
 			t.Errorf("after %s: record %+v", took, r)
 		}
 	})
+}
+
+// With the policy "drain" an upstream is not read on beyond the hold.
+func TestDrainStopsAtTheHold(t *testing.T) {
+	t.Parallel()
+	inClock(t, func(c net.Conn, _ *bufio.Reader) {
+		_, err := io.WriteString(c, head)
+		for err == nil {
+			_, err = io.WriteString(c, piece(text(strings.Repeat("x", 1000))))
+		}
+	}, func(b *bed, client net.Conn) {
+		b.targets[0].Upstream.Disconnect = "drain"
+		request(client, stream)
+		r := bufio.NewReader(client)
+		if _, err := r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		_ = client.Close()
+		rec := <-b.records
+		want := b.ledger.orders[0].Want
+		if took := time.Since(began); took != 0 || rec.State != jimu.StateCancelled || rec.Cost > want || rec.Cost < want-5000 || b.ledger.extended != 0 {
+			t.Errorf("after %s, hold %d, cost %d, %d times extended: %+v", took, want, rec.Cost, b.ledger.extended, rec)
+		}
+	})
+}
+
+// With the policy "drain" an answer that its client does not wait for is read
+// for its exact usage.
+func TestDrainWhole(t *testing.T) {
+	t.Parallel()
+	const body = `{"choices":[{"message":{"content":"1234"}}],"usage":{"In":7,"Out":9}}`
+	for policy, want := range map[string]jimu.Credit{"drain": 97, "cancel": input} {
+		inClock(t, func(c net.Conn, _ *bufio.Reader) {
+			<-time.After(5 * time.Second)
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		}, func(b *bed, client net.Conn) {
+			b.targets[0].Upstream.Disconnect = policy
+			request(client, plain)
+			synctest.Wait()
+			_ = client.Close()
+			if r := <-b.records; r.State != jimu.StateCancelled || r.Cost != want {
+				t.Errorf("%s: record %+v", policy, r)
+			}
+		})
+	}
 }

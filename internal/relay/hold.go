@@ -113,11 +113,21 @@ func (j *job) progress() error {
 	if cost < held-held/10 || (j.ceiling > 0 && held >= j.ceiling) {
 		return nil
 	}
+	if j.cut.Load() == cutGone { // it is read on up to the hold, and no further
+		if cost >= held {
+			return &jimu.Error{Code: jimu.NoCredit, Text: "the client went away, and its hold is used up"}
+		}
+		return nil
+	}
+	return j.extend(cost, held)
+}
+
+// extend sets more credit aside for a stream.
+func (j *job) extend(cost, held jimu.Credit) (err error) {
 	by := j.step
 	if j.ceiling > 0 {
 		by = min(by, j.ceiling-held)
 	}
-	var err error
 	for try := 0; try < 3 && by > 0; try++ {
 		if err = j.hold.Extend(j.r.background, by); err == nil {
 			return nil

@@ -283,7 +283,7 @@ func (r *Relay) answer(ctx context.Context, j *job, f front) error {
 	j.call.Body, j.call.Fields = nil, nil
 	// Relay, extend and settle: pass the answer on, and the bill.
 	if j.whole != nil {
-		return j.deliver(f)
+		return j.deliver(ctx, f)
 	}
 	return j.relay(ctx, f)
 }

@@ -34,7 +34,7 @@ func (j *job) bill(err error) {
 		j.rec.Usage = u
 		return
 	}
-	if held := j.hold.Amount(); cost > held && err == nil && !j.rec.Quarantined {
+	if held := j.hold.Amount(); cost > held && err == nil && !j.rec.Quarantined && j.cut.Load() != cutGone {
 		_ = j.hold.Extend(j.r.background, cost-held) // refused: the hold is all that is taken
 	}
 	taken, serr := j.hold.Settle(&jimu.Charge{

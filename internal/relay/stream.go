@@ -13,7 +13,12 @@ import (
 )
 
 // deliver sends an answer that is not a stream, after its bill.
-func (j *job) deliver(f front) error {
+func (j *job) deliver(ctx context.Context, f front) error {
+	if ctx.Err() != nil && j.cut.Load() == cutNone { // its upstream was read on without it
+		err := j.gone()
+		j.bill(err)
+		return err
+	}
 	j.bill(nil)
 	j.begun = true
 	if j.costs {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -42,19 +43,32 @@ type watch struct {
 // It returns nil where that is only found out by reading from the connection,
 // which then cannot be used for another request.
 func (w *watcher) add(conn net.Conn, gone func()) *watch {
-	if sc, ok := conn.(syscall.Conn); ok {
-		if rc, err := sc.SyscallConn(); err == nil {
-			if id, ok := w.register(gone); ok {
-				h := &watch{w: w, id: id, rc: rc}
-				if h.control(unix.EPOLL_CTL_ADD, hungUp) == nil {
-					return h
-				}
-				w.forget(id)
-			}
-		}
+	h, err := w.watch(conn, gone)
+	if err != nil {
+		watchByReading(conn, gone)
+		return nil
 	}
-	watchByReading(conn, gone)
-	return nil
+	return h
+}
+
+func (w *watcher) watch(conn net.Conn, gone func()) (*watch, error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	h := &watch{w: w, rc: rc}
+	if h.id, err = w.register(gone); err != nil {
+		return nil, err
+	}
+	if err := h.control(unix.EPOLL_CTL_ADD, hungUp); err != nil {
+		w.forget(h.id)
+		return nil, err
+	}
+	return h, nil
 }
 
 func (h *watch) control(op int, events uint32) error {
@@ -119,15 +133,20 @@ func (w *watcher) wake(id uint64) bool {
 	return ok
 }
 
-func (w *watcher) register(gone func()) (id uint64, ok bool) {
+func (w *watcher) register(gone func()) (id uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.over || (w.file == nil && w.start() != nil) {
-		return 0, false
+	if w.over {
+		return 0, net.ErrClosed
+	}
+	if w.file == nil {
+		if err := w.start(); err != nil {
+			return 0, err
+		}
 	}
 	w.next++
 	w.calls[w.next] = gone
-	return w.next, true
+	return w.next, nil
 }
 
 func (w *watcher) forget(id uint64) {
