@@ -80,7 +80,7 @@ func sqlitePool(file string, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
 	}
-	return sql.OpenDB(c), nil
+	return sql.OpenDB(bulkConns{c}), nil
 }
 
 // openMySQL connects to MySQL, MariaDB or TiDB.

@@ -21,7 +21,8 @@ type DB struct {
 
 	texts  sync.Map // statement as given → *text
 	known  atomic.Int32
-	values sync.Map // [2]int{rows, cols} → string
+	values sync.Map  // [2]int{rows, cols} → string
+	spare  sync.Pool // *[]any
 }
 
 // text is a statement as the database reads it, and, on SQLite, prepared once

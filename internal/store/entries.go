@@ -27,7 +27,8 @@ const plainCols = "owner, seq, debit, amount, balance_after, ref, made_at, price
 // [Ledger.IsDuplicate].
 func (t *LedgerTx) AddEntries(ctx context.Context, es []jimu.Entry) error {
 	const nPlain, nAll = 10, 14
-	plain := make([]any, 0, nPlain*len(es))
+	plain := t.tx.db.takeArgs()
+	defer func() { t.tx.db.giveArgs(plain) }()
 	var all []any
 	for i := range es {
 		e := &es[i]

@@ -13,6 +13,7 @@ import (
 // and its prepared form large.
 const (
 	maxRows   = 512
+	maxBulk   = 64 // rows, on SQLite: a longer program is no faster, but larger
 	maxValues = 8192
 )
 
@@ -47,12 +48,15 @@ func (tx *Tx) Insert(ctx context.Context, q string, cols int, args []any) (int64
 	if !ok {
 		return 0, fmt.Errorf("the statement has no {values}: %q", q)
 	}
-	most := 1 << (bits.Len(uint(max(1, min(maxRows, maxValues/cols)))) - 1)
+	most := floorPower(max(1, min(maxRows, maxValues/cols)))
+	if tx.db.dialect == SQLite && len(args) > 0 {
+		return tx.insertBulk(ctx, &bulk{head: head, tail: tail, cols: cols, args: args, most: min(most, maxBulk)})
+	}
 	var total int64
 	for len(args) > 0 {
 		rows := min(len(args)/cols, most)
 		if tx.db.dialect != MySQL { // it is sent as plain text there: any size will do
-			rows = 1 << (bits.Len(uint(rows)) - 1)
+			rows = floorPower(rows)
 		}
 		n, err := tx.Exec(ctx, head+tx.db.Values(rows, cols)+tail, args[:rows*cols]...)
 		if err != nil {
@@ -63,6 +67,25 @@ func (tx *Tx) Insert(ctx context.Context, q string, cols int, args []any) (int64
 	}
 	return total, nil
 }
+
+// takeArgs returns an empty list for the values of [Tx.Insert]. giveArgs takes
+// it back.
+func (d *DB) takeArgs() []any {
+	if v, ok := d.spare.Get().(*[]any); ok {
+		return *v
+	}
+	return nil
+}
+
+func (d *DB) giveArgs(args []any) {
+	clear(args) // what they held can be freed
+	args = args[:0]
+	d.spare.Put(&args)
+}
+
+// floorPower is the largest power of two that is not above n, which is not
+// below 1.
+func floorPower(n int) int { return 1 << (bits.Len(uint(n)) - 1) }
 
 // Bump counts a change up, in the transaction that makes it, so that every
 // replica that polls [DB.Revision] sees it.

@@ -5,10 +5,7 @@ import (
 	"database/sql"
 	"encoding/base32"
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -30,12 +27,7 @@ const (
 )
 
 const (
-	flagStream = 1 << iota
-	flagQuarantined
-)
-
-const (
-	usageCols   = 19
+	usageCols   = 11
 	attemptCols = 9
 )
 
@@ -50,43 +42,30 @@ func (u *Usage) InsertTx(ctx context.Context, tx *Tx, records []*jimu.Record) er
 	if len(records) == 0 {
 		return nil
 	}
-	rows := make([]any, 0, usageCols*len(records))
+	rows := tx.db.takeArgs()
+	defer func() { tx.db.giveArgs(rows) }()
 	var attempts []any
+	var detail []byte
 	for _, r := range records {
-		rows = appendRecord(rows, r)
-		if onlyAnswer(r) != nil {
+		only := onlyAnswer(r)
+		detail = appendDetail(detail[:0], r, only)
+		rows = append(rows, r.Request, r.At.UnixMicro(), ascii(r.User), ascii(r.Key), fit(r.Model), ascii(r.State),
+			r.Usage.In(), r.Usage.Out(), int64(r.Cost), r.Took.Microseconds(), string(detail))
+		if only != nil {
 			continue
 		}
 		for i := range r.Attempts {
 			attempts = appendAttempt(attempts, r.Request, i, &r.Attempts[i])
 		}
 	}
-	_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
-		upstream_key, upstream_model, in_tokens, out_tokens, cost, price, first_us, took_us, counts) VALUES {values} {ignore (request)}`, usageCols, rows)
+	_, err := tx.Insert(ctx, `INSERT INTO usage_rows (request, began_at, user_id, key_id, model, state, in_tokens, out_tokens,
+		cost, took_us, detail) VALUES {values} {ignore (request)}`, usageCols, rows)
 	if err != nil {
 		return err
 	}
 	_, err = tx.Insert(ctx, `INSERT INTO attempts (request, seq, upstream, upstream_key, model, fault, status, code, took_us)
 		VALUES {values} {ignore (request, seq)}`, attemptCols, attempts)
 	return err
-}
-
-func appendRecord(dst []any, r *jimu.Record) []any {
-	var flags int64
-	if r.Stream {
-		flags |= flagStream
-	}
-	if r.Quarantined {
-		flags |= flagQuarantined
-	}
-	var key int64
-	name := ""
-	if a := onlyAnswer(r); a != nil {
-		key, name = int64(a.Key), a.Name
-	}
-	return append(dst, r.Request, r.At.UnixMicro(), ascii(r.User), ascii(r.Key), ascii(string(r.Op)), fit(r.Model), flags,
-		ascii(r.State), ascii(string(r.Code)), fit(r.Upstream), key, fit(name), r.Usage.In(), r.Usage.Out(), int64(r.Cost),
-		ascii(r.Price), r.First.Microseconds(), r.Took.Microseconds(), string(appendUsage(make([]byte, 0, 128), &r.Usage)))
 }
 
 // onlyAnswer returns a request's attempt where it took just one, which
@@ -105,40 +84,6 @@ func onlyAnswer(r *jimu.Record) *jimu.Attempt {
 func appendAttempt(dst []any, request string, i int, a *jimu.Attempt) []any {
 	return append(dst, request, int64(i), fit(a.Upstream), int64(a.Key), fit(a.Name), int64(a.Fault), int64(a.Status),
 		fit(a.Code), a.Took.Microseconds())
-}
-
-// appendUsage writes a usage as [encoding/json] would, without its reflection.
-func appendUsage(dst []byte, u *jimu.Usage) []byte {
-	dst = append(dst, '{')
-	for _, f := range [...]struct {
-		name string
-		n    int64
-	}{
-		{"in_text", u.InText},
-		{"in_cached", u.InCached},
-		{"in_cache_write_5m", u.InCacheWrite5m},
-		{"in_cache_write_1h", u.InCacheWrite1h},
-		{"in_audio", u.InAudio},
-		{"in_image", u.InImage},
-		{"out_text", u.OutText},
-		{"out_reasoning", u.OutReasoning},
-		{"out_audio", u.OutAudio},
-		{"out_image", u.OutImage},
-		{"web_searches", u.WebSearches},
-		{"upstream_cost", u.UpstreamCost},
-	} {
-		if f.n != 0 {
-			dst = append(append(dst, '"'), f.name...)
-			dst = append(strconv.AppendInt(append(dst, '"', ':'), f.n, 10), ',')
-		}
-	}
-	if u.Estimated {
-		dst = append(dst, `"estimated":true,`...)
-	}
-	if last := len(dst) - 1; dst[last] == ',' {
-		dst = dst[:last]
-	}
-	return append(dst, '}')
 }
 
 // fit makes a text fit for a {name}: valid, without NUL, not too long.
@@ -239,8 +184,8 @@ func (u *Usage) List(ctx context.Context, f UsageFilter, cursor string, limit in
 		}
 		args = append(args, cursor)
 	}
-	rows, err := u.db.Query(ctx, `SELECT request, began_at, user_id, key_id, op, model, flags, state, code, upstream,
-		cost, price, first_us, took_us, counts FROM usage_rows`+where+" ORDER BY request DESC LIMIT ?", append(args, limit+1)...)
+	rows, err := u.db.Query(ctx, "SELECT request, began_at, user_id, key_id, model, state, cost, took_us, detail FROM usage_rows"+
+		where+" ORDER BY request DESC LIMIT ?", append(args, limit+1)...)
 	err = scanAll(rows, err, func(rows *sql.Rows) error {
 		r, err := scanRecord(rows)
 		page = append(page, r)
@@ -258,20 +203,16 @@ func (u *Usage) List(ctx context.Context, f UsageFilter, cursor string, limit in
 
 func scanRecord(rows *sql.Rows) (jimu.Record, error) {
 	var r jimu.Record
-	var at, flags, first, took int64
-	var counts string
-	err := rows.Scan(&r.Request, &at, &r.User, &r.Key, &r.Op, &r.Model, &flags, &r.State, &r.Code, &r.Upstream,
-		&r.Cost, &r.Price, &first, &took, &counts)
-	if err != nil {
+	var at, took int64
+	var data string
+	if err := rows.Scan(&r.Request, &at, &r.User, &r.Key, &r.Model, &r.State, &r.Cost, &took, &data); err != nil {
 		return r, err
 	}
-	r.At = time.UnixMicro(at).UTC()
-	r.Stream, r.Quarantined = flags&flagStream != 0, flags&flagQuarantined != 0
-	r.First, r.Took = time.Duration(first)*time.Microsecond, time.Duration(took)*time.Microsecond
-	if err := json.Unmarshal([]byte(counts), &r.Usage); err != nil {
-		return r, fmt.Errorf("decoding the usage of %s: %w", r.Request, err)
-	}
-	return r, nil
+	d, err := readDetail(r.Request, data)
+	r.At, r.Took = time.UnixMicro(at).UTC(), time.Duration(took)*time.Microsecond
+	r.Op, r.Code, r.Upstream, r.Price, r.Usage = d.Op, d.Code, d.Upstream, d.Price, d.Usage
+	r.Stream, r.Quarantined, r.First = d.Stream, d.Quarantined, d.first()
+	return r, err
 }
 
 // Attempts returns the attempts of a request, in order.
@@ -290,13 +231,16 @@ func (u *Usage) Attempts(ctx context.Context, request string) ([]jimu.Attempt, e
 	if err != nil || len(out) > 0 {
 		return out, err
 	}
-	rows, err = u.db.Query(ctx, "SELECT upstream, upstream_key, upstream_model, first_us FROM usage_rows WHERE request = ? AND upstream_model <> ''", request)
+	rows, err = u.db.Query(ctx, "SELECT detail FROM usage_rows WHERE request = ?", request)
 	err = scanAll(rows, err, func(rows *sql.Rows) error {
-		a := jimu.Attempt{Status: http.StatusOK}
-		var took int64
-		err := rows.Scan(&a.Upstream, &a.Key, &a.Name, &took)
-		a.Took = time.Duration(took) * time.Microsecond
-		out = append(out, a)
+		var data string
+		if err := rows.Scan(&data); err != nil {
+			return err
+		}
+		d, err := readDetail(request, data)
+		if d.Name != "" {
+			out = append(out, jimu.Attempt{Upstream: d.Upstream, Key: d.Key, Name: d.Name, Status: http.StatusOK, Took: d.first()})
+		}
 		return err
 	})
 	return out, err

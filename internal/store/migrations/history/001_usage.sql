@@ -1,27 +1,20 @@
--- One row for each model request. Request IDs sort by time. counts is the
--- usage as JSON; durations are in microseconds, first_us 0 is no event at all;
--- cost is in nano-credits. upstream_key and upstream_model are of the attempt
--- that answered.
+-- One row for each model request. Request IDs sort by time; took_us is in
+-- microseconds, cost in nano-credits. What is neither searched for nor summed
+-- is in detail, as JSON: its members are those of store.detail, "first" (until
+-- the first event) in microseconds, "key" and "name" of the attempt that
+-- answered.
 CREATE TABLE usage_rows (
 	request {id} NOT NULL PRIMARY KEY,
 	began_at {int} NOT NULL,
 	user_id {id} NOT NULL,
 	key_id {id} NOT NULL,
-	op {id} NOT NULL,
 	model {name} NOT NULL,
-	flags {int} NOT NULL,
 	state {id} NOT NULL,
-	code {id} NOT NULL,
-	upstream {name} NOT NULL,
-	upstream_key {int} NOT NULL,
-	upstream_model {name} NOT NULL,
 	in_tokens {int} NOT NULL,
 	out_tokens {int} NOT NULL,
 	cost {int} NOT NULL,
-	price {id} NOT NULL,
-	first_us {int} NOT NULL,
 	took_us {int} NOT NULL,
-	counts {text} NOT NULL
+	detail {text} NOT NULL
 ) {table clustered}
 --;
 CREATE INDEX usage_rows_user ON usage_rows (user_id, request)
