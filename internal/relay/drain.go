@@ -57,4 +57,5 @@ func (r *Relay) Drain(ctx context.Context) {
 		<-r.idle
 	}
 	r.watch.close()
+	r.trim.close()
 }

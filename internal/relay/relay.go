@@ -101,6 +101,7 @@ type Relay struct {
 	endpoints  endpoints
 	retries    budget
 	watch      watcher
+	trim       trimmer
 	count      counters
 
 	mu      sync.Mutex

@@ -39,6 +39,7 @@ func (j *job) relay(ctx context.Context, f front) error {
 		j.detached = true
 		j.handOver()
 		j.stop()
+		j.r.trim.began()
 		go j.runDetached(s)
 		return nil
 	}
