@@ -3,7 +3,6 @@ package jimu
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
@@ -57,11 +56,19 @@ func (c Credit) String() string {
 	if c < 0 {
 		u, sign = -u, "-"
 	}
-	whole, frac := u/uint64(OneCredit), u%uint64(OneCredit)
+	var b [32]byte
+	out := append(b[:0], sign...)
+	out = strconv.AppendUint(out, u/uint64(OneCredit), 10)
+	frac := u % uint64(OneCredit)
 	if frac == 0 {
-		return sign + strconv.FormatUint(whole, 10)
+		return string(out)
 	}
-	return sign + strconv.FormatUint(whole, 10) + "." + strings.TrimRight(fmt.Sprintf("%09d", frac), "0")
+	out = append(out, '.')
+	for unit := uint64(OneCredit) / 10; frac > 0; unit /= 10 {
+		out = append(out, byte('0'+frac/unit))
+		frac %= unit
+	}
+	return string(out)
 }
 
 // MarshalJSON writes the amount as a decimal string.

@@ -34,8 +34,9 @@ type KeyCaller struct {
 func NewKey() string {
 	var b [20]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	s := keyPrefix + inBase62(new(big.Int).SetBytes(b[:]), keyBody)
-	return s + keyCheck(s)
+	s := []byte(keyPrefix + inBase62(new(big.Int).SetBytes(b[:]), keyBody))
+	sum := keyCheck(s)
+	return string(append(s, sum[:]...))
 }
 
 // HashKey returns the hash of a well-formed API key. It reports false where
@@ -44,20 +45,21 @@ func HashKey(key string) (KeyHash, bool) {
 	if len(key) != KeyLen || !strings.HasPrefix(key, keyPrefix) {
 		return KeyHash{}, false
 	}
-	if keyCheck(key[:KeyLen-keySum]) != key[KeyLen-keySum:] {
+	var b [KeyLen]byte
+	copy(b[:], key)
+	if keyCheck(b[:KeyLen-keySum]) != [keySum]byte(b[KeyLen-keySum:]) {
 		return KeyHash{}, false
 	}
-	return sha256.Sum256([]byte(key)), true
+	return sha256.Sum256(b[:]), true
 }
 
-func keyCheck(s string) string {
-	n := crc32.ChecksumIEEE([]byte(s))
-	var out [keySum]byte
+func keyCheck(s []byte) (out [keySum]byte) {
+	n := crc32.ChecksumIEEE(s)
 	for i := keySum - 1; i >= 0; i-- {
 		out[i] = base62[n%62]
 		n /= 62
 	}
-	return string(out[:])
+	return out
 }
 
 func inBase62(n *big.Int, width int) string {

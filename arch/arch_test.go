@@ -34,7 +34,7 @@ var rules = map[string][]string{
 	"cmd/jimu":          {"", "internal/app", "bricks", "providers"},
 	"client":            {"std"},
 	"web":               {"std"},
-	"bench":             {},
+	"bench":             {"internal/mock"},
 	"arch":              {},
 	"examples":          {"client"},
 	"internal/host/gen": {"", "bricks", "providers", "internal/host"},

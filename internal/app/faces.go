@@ -179,6 +179,7 @@ func (a *App) openFaces(ctx context.Context) (f *faces, err error) {
 		return f, err
 	}
 	f.follow(background)
+	f.keepMemory(background)
 	f.done.Go(func() { a.learn(background, "") })
 	f.every(background, learnEvery, func(ctx context.Context) { a.learn(ctx, "") })
 	f.every(background, pruneEvery, func(ctx context.Context) {

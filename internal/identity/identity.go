@@ -73,7 +73,6 @@ type Identity struct {
 	log     *slog.Logger
 	now     func() time.Time
 	hashing chan struct{} // a place for each password being hashed at once
-	freed   atomic.Int64  // when memory was given back last, in Unix nanoseconds
 	tries   *throttle
 	setup   setup
 	owned   atomic.Bool // an owner was seen; owners never all go away

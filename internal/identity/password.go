@@ -7,9 +7,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"fmt"
-	"runtime/debug"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -28,7 +26,6 @@ const (
 	argonSalt    = 16
 	argonKey     = 32
 	hashesAtOnce = 2
-	freeEvery    = time.Second
 )
 
 // absent is the hash of nothing. A login of an unknown user is compared with
@@ -48,19 +45,7 @@ func (i *Identity) argon(ctx context.Context, password string, p *phc) ([]byte, 
 		return nil, &jimu.Error{Code: jimu.Overloaded, Text: "too many people are signing in just now; try again", Err: ctx.Err()}
 	}
 	defer func() { <-i.hashing }()
-	sum := argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, argonKey)
-	i.giveBack()
-	return sum, nil
-}
-
-// giveBack returns the memory of a hash to the system. It is half of what an
-// idle process needs, and would otherwise stay for minutes. It costs a garbage
-// collection, so a flood of logins must not cause one each.
-func (i *Identity) giveBack() {
-	now, last := i.now().UnixNano(), i.freed.Load()
-	if (now-last > int64(freeEvery) || now < last) && i.freed.CompareAndSwap(last, now) {
-		debug.FreeOSMemory()
-	}
+	return argon2.IDKey([]byte(password), p.salt, p.time, p.memory, p.threads, argonKey), nil
 }
 
 func (i *Identity) hash(ctx context.Context, password string) (string, error) {

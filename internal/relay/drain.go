@@ -57,5 +57,4 @@ func (r *Relay) Drain(ctx context.Context) {
 		<-r.idle
 	}
 	r.watch.close()
-	r.trim.close()
 }

@@ -101,7 +101,6 @@ type Relay struct {
 	endpoints  endpoints
 	retries    budget
 	watch      watcher
-	trim       trimmer
 	count      counters
 
 	mu      sync.Mutex

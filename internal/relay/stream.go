@@ -39,7 +39,6 @@ func (j *job) relay(ctx context.Context, f front) error {
 		j.detached = true
 		j.handOver()
 		j.stop()
-		j.r.trim.began()
 		go j.runDetached(s)
 		return nil
 	}
