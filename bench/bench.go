@@ -32,7 +32,8 @@ type result struct {
 	openP50, openP99    []int64 // µs
 	lagP50, lagP99      []int64 // µs
 	eventCPU            []int64 // ns per event
-	idle, busy, held    int64   // KiB
+	idle, busy          int64   // KiB
+	held, peak          int64   // KiB, once the streams have settled, and at most
 	heldCores           int64   // thousandths of a core
 	first               []int64 // µs from start to first answer
 }
@@ -294,26 +295,31 @@ func (b *bench) memory(ctx context.Context, old *target) (*target, error) {
 			return t, err
 		}
 	}
-	var sizes []int64
 	began := time.Now()
-	_, cpu, err := t.used(func() (*sample, error) {
-		for range 10 {
-			<-time.After(100 * time.Millisecond)
-			kib, err := t.rss()
-			if err != nil {
-				return nil, err
-			}
-			sizes = append(sizes, kib)
-		}
-		return &sample{}, nil
-	})
-	r.held = median(sizes)
+	_, cpu, err := t.used(func() (*sample, error) { return &sample{}, t.watch(r) })
 	r.heldCores = int64(cpu) * 1000 / int64(time.Since(began))
 	if err := errors.Join(err, <-held); err != nil {
 		return t, err
 	}
 	b.count(t, heldCount)
 	return t, nil
+}
+
+// watch looks at the memory while streams are held: what opening them has left
+// behind counts for the peak only.
+func (t *target) watch(r *result) error {
+	const settle, looks = 15, 25
+	var sizes []int64
+	for range looks {
+		<-time.After(100 * time.Millisecond)
+		kib, err := t.rss()
+		if err != nil {
+			return err
+		}
+		sizes = append(sizes, kib)
+	}
+	r.held, r.peak = median(sizes[settle:]), slices.Max(sizes)
+	return nil
 }
 
 func (t *target) rss() (int64, error) {

@@ -90,7 +90,7 @@ type pace struct {
 func streams() []pace {
 	return []pace{
 		{fast, 2 * time.Second, fastInterval, true},
-		{slow, 4 * time.Second, slowInterval, false},
+		{slow, 6 * time.Second, slowInterval, false},
 	}
 }
 
