@@ -243,7 +243,7 @@ func (f *faces) openServer(ctx context.Context) error {
 	f.server, err = server.New(server.Options{
 		Log: a.log.With("part", "server"), Now: a.now, Version: version, Currency: cfg.Currency,
 		URL: cfg.URL, TrustedProxies: cfg.TrustedProxies,
-		Identity: serverIdentity{a.identity, a}, Ledger: a.ledger, Router: a.router, Chat: serverChat{talk},
+		Identity: serverIdentity{a.identity, a}, Ledger: serverLedger{a.ledger}, Router: a.router, Chat: serverChat{talk},
 		Usage: func(ctx context.Context, user, cursor string, limit int) ([]jimu.Record, string, error) {
 			if err := f.usage.Flush(ctx); err != nil {
 				return nil, "", err

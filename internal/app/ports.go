@@ -36,6 +36,24 @@ func (h *relayHold) Meter(cost jimu.Credit, u *jimu.Usage) {
 	h.Hold.Meter(&h.progress)
 }
 
+// serverLedger is the ledger as the server needs it: whoever has seen an answer
+// sees its charge too, though the commit may be some milliseconds behind.
+type serverLedger struct{ *ledger.Ledger }
+
+func (l serverLedger) Balance(ctx context.Context, account string) (jimu.Balance, error) {
+	if err := l.Flush(ctx); err != nil {
+		return jimu.Balance{}, err
+	}
+	return l.Ledger.Balance(ctx, account)
+}
+
+func (l serverLedger) Statement(ctx context.Context, account string, before int64, limit int) ([]jimu.Entry, error) {
+	if err := l.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return l.Ledger.Statement(ctx, account, before, limit)
+}
+
 // chatModel answers the chat's turns through the relay, in process.
 type chatModel struct{ relay *relay.Relay }
 
