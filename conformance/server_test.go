@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,7 +55,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		s, stop, err := start(ctx, dir)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "conformance:", err)
@@ -129,7 +130,7 @@ func (s *server) prepare(ctx context.Context, upstream string) error {
 		{"upstream", "add", "mock", "--vendor", "openai-compatible", "--base-url", upstream, "--key", "k", "--models", strings.Join(models, ",")},
 	}
 	for _, m := range models[:len(models)-1] {
-		commands = append(commands, []string{"price", "set", m, "--input", fmt.Sprint(priceIn), "--output", fmt.Sprint(priceOut)})
+		commands = append(commands, []string{"price", "set", m, "--input", strconv.Itoa(priceIn), "--output", strconv.Itoa(priceOut)})
 	}
 	for _, args := range commands {
 		if _, err := s.command(ctx, args...); err != nil {
