@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jimu-ai/jimu"
+	"github.com/jimu-ai/jimu/brickkit/outbound"
 	"github.com/jimu-ai/jimu/internal/host"
 )
 
@@ -221,8 +224,30 @@ func priceShow(_ context.Context, c *call) error {
 	return c.printPrices([]jimu.Price{*p})
 }
 
+// readPrices reads a list of prices from a file or, given an address, the web.
+func (c *call) readPrices(ctx context.Context, from string) ([]byte, error) {
+	if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(from, "http://") {
+		return os.ReadFile(c.path(from))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := c.app.operatorDialer().Client(outbound.ClientOptions{Timeout: askTimeout, MaxBytes: maxModelList})
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("fetching the prices: %w", err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to the end
+	if resp.StatusCode != http.StatusOK {
+		return nil, jimu.Errorf(jimu.Unavailable, "%s answered %s", from, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
 func priceUpdate(ctx context.Context, c *call) error {
-	b, err := os.ReadFile(c.path(c.args[0]))
+	b, err := c.readPrices(ctx, c.args[0])
 	if err != nil {
 		return err
 	}

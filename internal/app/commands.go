@@ -29,7 +29,7 @@ func commands() []command {
 		{name: "upstream remove", args: "NAME", short: "remove an upstream that was added with upstream add", setup: plain(upstreamRemove)},
 		{name: "price set", args: "MODEL", short: "set a model's price, per million tokens in the site's currency", setup: setupPriceSet},
 		{name: "price show", args: "[MODEL]", short: "show the prices in force", setup: plain(priceShow)},
-		{name: "price update", args: "FILE", short: "set the prices of a JSON file, a list as price show -o json prints it", setup: plain(priceUpdate)},
+		{name: "price update", args: "FILE", short: "set the prices of a JSON file or address, a list as price show -o json prints it", setup: plain(priceUpdate)},
 		{name: "route", args: "MODEL", short: "explain which upstreams would serve a model, and why", setup: setupRoute},
 		{name: "config check", short: "check the configuration without starting", local: true, setup: plain(configCheck)},
 		{name: "config print", short: "print the configuration in force, secrets masked", local: true, setup: plain(configPrint)},
