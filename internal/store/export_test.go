@@ -4,6 +4,8 @@ import (
 	"io/fs"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/jimu-ai/jimu"
 )
 
 // WithMigrations makes the options use other migrations.
@@ -26,3 +28,13 @@ func IsTransient(err error) bool { return isTransient(err) }
 
 // Deadlock is what MySQL answers to the loser of a deadlock.
 func Deadlock() error { return &mysql.MySQLError{Number: 1213} }
+
+// DetailOf writes the detail of a record and reads it back.
+func DetailOf(r *jimu.Record) (jimu.Record, jimu.Attempt, error) {
+	only := onlyAnswer(r)
+	d, err := readDetail(r.Request, string(appendDetail(nil, r, only)))
+	return jimu.Record{
+		Op: d.Op, Code: d.Code, Upstream: d.Upstream, Price: d.Price, First: d.first(),
+		Stream: d.Stream, Quarantined: d.Quarantined, Usage: d.Usage,
+	}, jimu.Attempt{Upstream: d.Upstream, Key: d.Key, Name: d.Name}, err
+}
