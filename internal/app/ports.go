@@ -23,17 +23,17 @@ func (l relayLedger) Hold(ctx context.Context, o *relay.Order) (relay.Hold, erro
 	if err != nil {
 		return nil, err
 	}
-	return &relayHold{Hold: h, progress: jimu.Charge{Request: o.Request, Model: o.Model, Price: o.Price, Began: o.Began}}, nil
+	return &relayHold{Hold: h, order: o}, nil
 }
 
 type relayHold struct {
 	*ledger.Hold
-	progress jimu.Charge // written by the one goroutine that meters
+	order *relay.Order
 }
 
 func (h *relayHold) Meter(cost jimu.Credit, u *jimu.Usage) {
-	h.progress.Cost, h.progress.Usage = cost, *u
-	h.Hold.Meter(&h.progress)
+	o := h.order
+	h.Hold.Meter(&jimu.Charge{Request: o.Request, Cost: cost, Model: o.Model, Price: o.Price, Usage: *u, Began: o.Began})
 }
 
 // serverLedger is the ledger as the server needs it: whoever has seen an answer

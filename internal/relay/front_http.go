@@ -143,17 +143,15 @@ func (f *httpFront) done() {
 	}
 }
 
-// headers sets the headers of an answer, in one allocation.
+// headers sets the headers of an answer. The first value in j.head is the
+// request's ID.
 func (f *httpFront) headers(j *job) {
-	h := f.w.Header()
-	v := []string{j.answer.ContentType(), headerValue(j.target.Upstream.Name), "nosniff", "no-cache", "no", "X-Jimu-Cost"}
-	if v[0] == "" {
-		v[0] = "application/json"
+	h, v := f.w.Header(), &j.head
+	if v[1] = j.answer.ContentType(); v[1] == "" {
+		v[1] = "application/json"
 	}
-	h["Content-Type"], h["X-Jimu-Upstream"], h["X-Content-Type-Options"] = v[0:1:1], v[1:2:2], v[2:3:3]
-	if j.whole == nil {
-		h["Cache-Control"], h["X-Accel-Buffering"], h["Trailer"] = v[3:4:4], v[4:5:5], v[5:6:6]
-	}
+	v[2] = headerValue(j.target.Upstream.Name)
+	h["Content-Type"], h["X-Jimu-Upstream"], h["X-Content-Type-Options"] = v[1:2:2], v[2:3:3], v[3:4:4]
 }
 
 // headerValue writes a name so that it fits into a header.
@@ -168,9 +166,9 @@ func headerValue(s string) string {
 
 func (f *httpFront) wholeAnswer(j *job) error {
 	f.headers(j)
-	v := []string{strconv.Itoa(len(j.whole)), j.rec.Cost.String()}
-	h := f.w.Header()
-	h["Content-Length"], h["X-Jimu-Cost"] = v[0:1:1], v[1:2:2]
+	h, v := f.w.Header(), &j.head
+	v[4], v[5] = strconv.Itoa(len(j.whole)), j.rec.Cost.String()
+	h["Content-Length"], h["X-Jimu-Cost"] = v[4:5:5], v[5:6:6]
 	if len(j.whole) > keepBuffer {
 		rc := http.NewResponseController(f.w)
 		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout + time.Duration(len(j.whole))*time.Second/bodyRate))
@@ -183,6 +181,8 @@ func (f *httpFront) wholeAnswer(j *job) error {
 
 func (f *httpFront) stream(j *job) (sink, bool, error) {
 	f.headers(j)
+	h := f.w.Header()
+	h["Cache-Control"], h["X-Accel-Buffering"], h["Trailer"] = []string{"no-cache"}, []string{"no"}, []string{"X-Jimu-Cost"}
 	if f.req.ProtoMajor == 1 && f.req.ProtoMinor >= 1 && f.req.TLS == nil {
 		conn, rw, err := http.NewResponseController(f.w).Hijack()
 		if err == nil {

@@ -149,7 +149,7 @@ type job struct {
 	ceiling  jimu.Credit // no answer that the upstream may give costs more; 0 is unknown
 	step     jimu.Credit // what a hold is extended by
 	limited  func(int64)
-	cancel   atomic.Pointer[context.CancelFunc]
+	scope    atomic.Pointer[scope] // nil once it has ended
 
 	target  *jimu.Target
 	answer  *wire.Answer
@@ -157,8 +157,9 @@ type job struct {
 	meter   jimu.Meter
 	counted jimu.Usage // by us, so far
 	split   splitter
-	carry   []byte // an event that is not whole
-	whole   []byte // an answer that is not a stream
+	carry   []byte    // an event that is not whole
+	whole   []byte    // an answer that is not a stream
+	head    [6]string // values of headers for the client, in one place
 	out     *[]byte
 	fault   jimu.Fault // of an upstream that broke off
 
@@ -212,7 +213,8 @@ type sink interface {
 // ServeHTTP answers one model request.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	j := r.job(operation(req.URL.Path), jimu.NewID(r.o.Now()))
-	w.Header()["X-Request-Id"] = []string{j.rec.Request}
+	j.head = [...]string{j.rec.Request, "", "", "nosniff", "", ""}
+	w.Header()["X-Request-Id"] = j.head[0:1:1]
 	j.costs = req.Header.Get("X-Jimu-Usage") == "1"
 	err := r.run(req.Context(), j, &httpFront{r: r, w: w, req: req})
 	switch {
@@ -224,11 +226,12 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // run answers a request and sees to it that it ends, whatever happens.
-func (r *Relay) run(ctx context.Context, j *job, f front) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	j.cancel.Store(&cancel)
+func (r *Relay) run(client context.Context, j *job, f front) (err error) {
+	ctx := new(scope)
+	ctx.begin(client)
+	j.scope.Store(ctx)
 	if err := r.enter(j); err != nil {
-		cancel()
+		j.stop()
 		j.rec.State, j.rec.Code = jimu.StateRefused, jimu.ErrorOf(err).Code
 		return err
 	}
@@ -290,7 +293,12 @@ func (r *Relay) answer(ctx context.Context, j *job, f front) error {
 
 func (r *Relay) job(op jimu.Operation, id string) *job {
 	now := r.o.Now()
-	return &job{r: r, began: now, call: jimu.Call{Op: op}, rec: &jimu.Record{Request: id, At: now, Op: op}}
+	rec := &struct {
+		jimu.Record
+		first [1]jimu.Attempt // most requests have one
+	}{Record: jimu.Record{Request: id, At: now, Op: op}}
+	rec.Attempts = rec.first[:0]
+	return &job{r: r, began: now, call: jimu.Call{Op: op}, rec: &rec.Record}
 }
 
 func (j *job) admit(c *jimu.Caller) {
@@ -332,10 +340,10 @@ func operation(path string) jimu.Operation {
 
 // end closes the books of a request. It is called exactly once.
 func (j *job) end(err error) {
-	j.stop()
 	if j.answer != nil {
-		j.answer.Close()
+		j.answer.Close() // before the context's end, which would end its connection too
 	}
+	j.stop()
 	j.free()
 	if j.hold != nil && !j.settled {
 		j.bill(err)
@@ -349,8 +357,8 @@ func (j *job) end(err error) {
 
 // stop ends the request's context, and lets go of it.
 func (j *job) stop() {
-	if cancel := j.cancel.Swap(nil); cancel != nil {
-		(*cancel)()
+	if s := j.scope.Swap(nil); s != nil {
+		s.close()
 	}
 }
 

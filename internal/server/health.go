@@ -38,15 +38,11 @@ func (s *Server) ready(q *request) error {
 
 func (s *Server) modelRoutes() {
 	for _, pattern := range s.o.ModelRoutes {
-		s.route(pattern, ModelKey(), raw(func(q *request) error {
-			s.o.Model.ServeHTTP(q.w, q.r)
-			return nil
-		}), doc{})
+		s.route(pattern, ModelKey(), model(s.o.Model), doc{})
 	}
-	s.route("/v1/", ModelKey(), raw(func(q *request) error {
-		s.modelError(q.w, q.r, jimu.Errorf(jimu.NotFound, "there is no %s here", q.r.Method+" "+q.r.URL.Path))
-		return nil
-	}), doc{})
+	s.route("/v1/", ModelKey(), model(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.modelError(w, r, jimu.Errorf(jimu.NotFound, "there is no %s here", r.Method+" "+r.URL.Path))
+	})), doc{})
 }
 
 // Admin is what is served on admin_listen, which is never public: metrics and

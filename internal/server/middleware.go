@@ -56,13 +56,13 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // serveModel is the short way to the model API, which makes its own request
 // IDs, takes no cookies, and looks at no header of a proxy.
 func (s *Server) serveModel(w *watcher, r *http.Request) {
-	r.Header.Del("X-Request-Id")
+	delete(r.Header, "X-Request-Id")
 	if len(s.o.TrustedProxies) > 0 {
 		if peer := peerOf(r); s.trusts(peer) {
 			r.RemoteAddr = netip.AddrPortFrom(s.client(peer, r.Header.Values("X-Forwarded-For")), 0).String()
 		}
 	}
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header()["X-Content-Type-Options"] = s.nosniff
 	s.mux.ServeHTTP(w, r)
 }
 

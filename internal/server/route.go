@@ -105,6 +105,7 @@ type endpoint struct {
 	in, out reflect.Type
 	stream  bool // it takes long and answers by itself
 	serve   func(q *request) error
+	plain   http.Handler // in place of serve, with the policy ModelKey: it checks the key itself
 }
 
 // none is the body that is not there.
@@ -147,6 +148,9 @@ func accept[In, Out any](status int, f func(q *request, in *In) (Out, error)) en
 // return an error only as long as it has written nothing.
 func raw(f func(q *request) error) endpoint { return endpoint{stream: true, serve: f} }
 
+// model makes an endpoint of a handler of the model API.
+func model(h http.Handler) endpoint { return endpoint{stream: true, plain: h} }
+
 func bodyType[T any]() reflect.Type {
 	if t := reflect.TypeFor[T](); t != reflect.TypeFor[none]() {
 		return t
@@ -183,10 +187,17 @@ func (s *Server) route(pattern string, p Policy, e endpoint, d doc) {
 	if p.kind == 0 || (p.kind == policySession && !p.role.Valid()) {
 		panic("jimu: route without a policy: " + pattern)
 	}
+	if (p.kind == policyModel) != (e.plain != nil) {
+		panic("jimu: a handler and a policy that do not go together: " + pattern)
+	}
 	s.routes = append(s.routes, Route{
 		Pattern: pattern, Policy: p, summary: d.summary, query: d.query, codes: d.codes,
 		status: e.status, in: e.in, out: e.out, stream: e.stream,
 	})
+	if e.plain != nil {
+		s.mux.Handle(pattern, e.plain)
+		return
+	}
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if !e.stream {
 			defer deadline(w, apiTimeout)()

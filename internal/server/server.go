@@ -178,6 +178,7 @@ type Server struct {
 	origins  *http.CrossOriginProtection
 	https    bool // the site's URL is https
 	pages    *pages
+	nosniff  []string // a header's value that is never changed
 	draining atomic.Bool
 	drain    chan struct{} // closed by Drain: streams end
 	once     sync.Once
@@ -188,7 +189,7 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	s := &Server{
 		o: o, mux: http.NewServeMux(), drain: make(chan struct{}),
-		origins: http.NewCrossOriginProtection(),
+		origins: http.NewCrossOriginProtection(), nosniff: []string{"nosniff"},
 	}
 	if o.URL != "" {
 		u, err := url.Parse(o.URL)

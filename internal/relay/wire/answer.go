@@ -78,7 +78,7 @@ func (e *Endpoint) Do(ctx context.Context, request []byte, wait time.Duration) (
 // before anything came back.
 func (e *Endpoint) exchange(ctx context.Context, c *conn, request []byte, wait time.Duration) (a *Answer, silent bool, err error) {
 	a = &Answer{conn: c}
-	a.stop = context.AfterFunc(ctx, a.Abort)
+	a.stop = afterFunc(ctx, a.Abort)
 	defer func() {
 		if err != nil {
 			a.fail()
@@ -94,6 +94,15 @@ func (e *Endpoint) exchange(ctx context.Context, c *conn, request []byte, wait t
 	}
 	silent, err = a.readHead()
 	return a, silent, err
+}
+
+// afterFunc is [context.AfterFunc], without the context that it makes where
+// ctx can do without.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface{ AfterFunc(f func()) func() bool }); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 func isTimeout(err error) bool {
