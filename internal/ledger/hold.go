@@ -422,30 +422,31 @@ func (m *meters) changed(l *Ledger) ([]jimu.Checkpoint, map[string]*jimu.Price) 
 	var out []jimu.Checkpoint
 	prices := map[string]*jimu.Price{}
 	for _, h := range holds {
-		if c, ok := h.checkpoint(l); ok {
+		if c, price, ok := h.checkpoint(l); ok {
 			out = append(out, c)
-			prices[c.Price] = h.note.Price
+			prices[c.Price] = price
 		}
 	}
 	return out, prices
 }
 
-// checkpoint is what the request owes so far, if that has changed.
-func (h *Hold) checkpoint(l *Ledger) (jimu.Checkpoint, bool) {
+// checkpoint is what the request owes so far, and by which price, if that has
+// changed.
+func (h *Hold) checkpoint(l *Ledger) (jimu.Checkpoint, *jimu.Price, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.account == nil || h.run != l.node.Load().run {
-		return jimu.Checkpoint{}, false // those who settled its lease have charged what it owed
+		return jimu.Checkpoint{}, nil, false // those who settled its lease have charged what it owed
 	}
 	if h.ended || !h.changed || h.note.Cost <= 0 {
-		return jimu.Checkpoint{}, false
+		return jimu.Checkpoint{}, nil, false
 	}
 	h.changed = false
 	bill := *h.note
 	bill.Request = h.order.Request
 	capped, err := l.check(&bill)
 	if err != nil || bill.Cost == 0 {
-		return jimu.Checkpoint{}, false
+		return jimu.Checkpoint{}, nil, false
 	}
 	h.saved = true
 	amount := min(bill.Cost, h.amount)
@@ -453,5 +454,5 @@ func (h *Hold) checkpoint(l *Ledger) (jimu.Checkpoint, bool) {
 		Request: h.order.Request, Account: h.order.Account, Budget: h.order.Budget,
 		Amount: amount, Over: bill.Cost - amount, Price: bill.Price.Version(),
 		Detail: string(appendDetail(nil, &bill, capped)), At: l.now(),
-	}, true
+	}, bill.Price, true
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	explicit := false
 	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "rapid.checks" })
 	if !explicit {
-		_ = flag.Set("rapid.checks", strconv.Itoa(max(30, 4*n))) // a case is some 30 steps with a real database
+		_ = flag.Set("rapid.checks", strconv.Itoa(max(30, n))) // a case is some 30 steps with a real database
 	}
 	goleak.VerifyTestMain(m)
 }
