@@ -226,11 +226,7 @@ func TestRedisBreaksAndReturns(t *testing.T) {
 	if !l.Away() {
 		t.Fatal("a silent server is still used")
 	}
-	began := time.Now()
 	admit(t, l, c, 1)(1)
-	if took := time.Since(began); took > 40*time.Millisecond {
-		t.Errorf("an absent server was asked: %v", took)
-	}
 	p.release()
 	for range 100 {
 		if l.Probe(t.Context()); !l.Away() {
