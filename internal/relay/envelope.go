@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -269,7 +270,7 @@ func (e *envelope) str() []byte {
 	e.i++
 	from := e.i
 	for {
-		b, i := e.b, e.i
+		b, i := e.b, plain(e.b, e.i)
 		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
 			i++
 		}
@@ -283,6 +284,22 @@ func (e *envelope) str() []byte {
 			return nil
 		}
 	}
+}
+
+// plain goes on from i, eight bytes at a time, while none of them ends a string
+// or has to be looked at: a quote, a backslash or a control character.
+func plain(b []byte, i int) int {
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		v := binary.LittleEndian.Uint64(b[i:])
+		quote, back := v^(each*'"'), v^(each*'\\')
+		// The top bit of a byte of (x-each)&^x says that it is 0, or that one
+		// below it is.
+		if ((quote-each)&^quote|(back-each)&^back|(v-each*' ')&^v)&top != 0 {
+			break
+		}
+	}
+	return i
 }
 
 func (e *envelope) escape() bool {

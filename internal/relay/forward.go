@@ -110,7 +110,8 @@ func (j *job) attempt(ctx context.Context, t *jimu.Target) jimu.Fault {
 	j.target, j.meter, j.split, j.accepted = t, jimu.Meter{}, splitter{}, false
 	j.finished, j.eof, j.carry, j.whole = false, false, nil, nil
 	fault := j.ask(ctx, t)
-	took := j.r.o.Now().Sub(began)
+	now := j.r.o.Now()
+	took := now.Sub(began)
 	if fault.Kind != jimu.FaultNone {
 		if j.answer != nil {
 			j.answer.Close()
@@ -122,7 +123,7 @@ func (j *job) attempt(ctx context.Context, t *jimu.Target) jimu.Fault {
 		}
 	} else {
 		j.rec.Upstream = t.Upstream.Name
-		j.rec.First = j.r.o.Now().Sub(j.began)
+		j.rec.First = now.Sub(j.began)
 	}
 	j.rec.Attempts = append(j.rec.Attempts, jimu.Attempt{
 		Upstream: t.Upstream.Name, Key: t.Key, Name: t.Name,

@@ -16,6 +16,8 @@ import (
 const (
 	// writeTimeout is how long a client may take to read one piece.
 	writeTimeout = 10 * time.Second
+	// largeAnswer may not fit into the connection's own buffers.
+	largeAnswer = 64 << 10
 	// bodyGrace and bodyRate bound how slowly a request may arrive.
 	bodyGrace = 10 * time.Second
 	bodyRate  = 1 << 10 // bytes a second
@@ -97,7 +99,7 @@ func tooLarge(limit int64) error {
 }
 
 func (f *httpFront) read(into *[]byte, limit int64) error {
-	pace := pacer{rc: http.NewResponseController(f.w), began: time.Now()}
+	pace := pacer{w: f.w, began: time.Now()}
 	b := *into
 	for {
 		if len(b) == cap(b) {
@@ -121,7 +123,7 @@ func (f *httpFront) read(into *[]byte, limit int64) error {
 
 // pacer ends a read that is too slow. It is set again once a second at most.
 type pacer struct {
-	rc    *http.ResponseController
+	w     http.ResponseWriter
 	began time.Time
 	set   time.Time
 }
@@ -130,11 +132,11 @@ func (p *pacer) read(got int) {
 	end := p.began.Add(bodyGrace + time.Duration(got)*time.Second/bodyRate)
 	if end.Sub(p.set) > time.Second {
 		p.set = end
-		_ = p.rc.SetReadDeadline(end) // not every writer has one
+		_ = http.NewResponseController(p.w).SetReadDeadline(end) // not every writer has one
 	}
 }
 
-func (p *pacer) end() { _ = p.rc.SetReadDeadline(time.Time{}) }
+func (p *pacer) end() { _ = http.NewResponseController(p.w).SetReadDeadline(time.Time{}) }
 
 func (f *httpFront) done() {
 	if f.buf != nil {
@@ -169,7 +171,7 @@ func (f *httpFront) wholeAnswer(j *job) error {
 	h, v := f.w.Header(), &j.head
 	v[4], v[5] = strconv.Itoa(len(j.whole)), j.rec.Cost.String()
 	h["Content-Length"], h["X-Jimu-Cost"] = v[4:5:5], v[5:6:6]
-	if len(j.whole) > keepBuffer {
+	if len(j.whole) > largeAnswer {
 		rc := http.NewResponseController(f.w)
 		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout + time.Duration(len(j.whole))*time.Second/bodyRate))
 		defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()

@@ -212,7 +212,7 @@ type sink interface {
 
 // ServeHTTP answers one model request.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	j := r.job(operation(req.URL.Path), jimu.NewID(r.o.Now()))
+	j := r.job(operation(req.URL.Path), "")
 	j.head = [...]string{j.rec.Request, "", "", "nosniff", "", ""}
 	w.Header()["X-Request-Id"] = j.head[0:1:1]
 	j.costs = req.Header.Get("X-Jimu-Usage") == "1"
@@ -291,8 +291,12 @@ func (r *Relay) answer(ctx context.Context, j *job, f front) error {
 	return j.relay(ctx, f)
 }
 
+// job begins a request. Without an ID it gets one.
 func (r *Relay) job(op jimu.Operation, id string) *job {
 	now := r.o.Now()
+	if id == "" {
+		id = jimu.NewID(now)
+	}
 	rec := &struct {
 		jimu.Record
 		first [1]jimu.Attempt // most requests have one

@@ -298,8 +298,8 @@ const room = 10
 
 // keepBuffer bounds the buffers that are kept for others, and maxSpare how many.
 const (
-	keepBuffer = 64 << 10
-	maxSpare   = 64
+	keepBuffer = 32 << 10
+	maxSpare   = 128
 )
 
 // spare keeps a few buffers for the next one who needs one. A sync.Pool would

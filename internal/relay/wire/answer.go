@@ -59,8 +59,9 @@ func (e unsent) Unwrap() []error { return []error{ErrNotSent, e.err} }
 // that met a connection which the upstream had closed meanwhile is sent once
 // more.
 func (e *Endpoint) Do(ctx context.Context, request []byte, wait time.Duration) (*Answer, error) {
-	if c := e.o.take(); c != nil {
-		a, silent, err := e.exchange(ctx, c, request, wait)
+	now := time.Now()
+	if c := e.o.take(now); c != nil {
+		a, silent, err := e.exchange(ctx, c, request, now.Add(wait))
 		if err == nil || !silent || ctx.Err() != nil {
 			return a, err
 		}
@@ -69,14 +70,15 @@ func (e *Endpoint) Do(ctx context.Context, request []byte, wait time.Duration) (
 	if err != nil {
 		return nil, unsent{err}
 	}
-	a, _, err := e.exchange(ctx, c, request, wait)
+	a, _, err := e.exchange(ctx, c, request, time.Now().Add(wait))
 	return a, err
 }
 
-// exchange sends a request on a connection and reads the head of the answer.
+// exchange sends a request on a connection and reads the head of the answer,
+// which has to be there by a time.
 // silent reports that the upstream had closed the connection, or it broke,
 // before anything came back.
-func (e *Endpoint) exchange(ctx context.Context, c *conn, request []byte, wait time.Duration) (a *Answer, silent bool, err error) {
+func (e *Endpoint) exchange(ctx context.Context, c *conn, request []byte, until time.Time) (a *Answer, silent bool, err error) {
 	a = &Answer{conn: c}
 	a.stop = afterFunc(ctx, a.Abort)
 	defer func() {
@@ -85,7 +87,7 @@ func (e *Endpoint) exchange(ctx context.Context, c *conn, request []byte, wait t
 			a = nil
 		}
 	}()
-	c.deadline = time.Now().Add(wait)
+	c.deadline = until
 	if err = c.nc.SetDeadline(c.deadline); err != nil {
 		return a, true, unsent{err}
 	}

@@ -24,7 +24,7 @@ type origin struct {
 }
 
 // take returns the connection that was used last, or nil.
-func (o *origin) take() *conn {
+func (o *origin) take(now time.Time) *conn {
 	for {
 		o.mu.Lock()
 		n := len(o.idle)
@@ -36,7 +36,7 @@ func (o *origin) take() *conn {
 		o.idle[n-1] = nil
 		o.idle = o.idle[:n-1]
 		o.mu.Unlock()
-		if time.Since(c.since) < restful || c.alive() {
+		if now.Sub(c.since) < restful || c.alive() {
 			return c
 		}
 		c.close()
