@@ -2,12 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/jimu-ai/jimu/internal/mock"
 )
 
 const insideNoNetwork = "JIMU_TEST_NO_NETWORK"
@@ -41,6 +46,56 @@ func TestWithoutNetwork(t *testing.T) {
 	j.clean(t)
 }
 
+// An Ollama on this machine is found by itself, beside the demo; its answers
+// cost nothing.
+func TestFindsOllama(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(insideNoNetwork) == "" {
+		again(t)
+		return
+	}
+	loopbackUp(t)
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:11434")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ollama := &http.Server{Handler: mock.New(mock.Options{Keyless: true, Models: []string{"qwen-local"}})}
+	go func() { _ = ollama.Serve(ln) }()
+	t.Cleanup(func() { _ = ollama.Close() })
+	j := newJimu(t)
+	s := j.serve(t)
+	j.run(t, "user", "create", "ann")
+	key := j.run(t, "key", "create", "--user", "ann")
+	j.run(t, "credit", "grant", "--user", "ann", "--amount", "1", "--reason", "test")
+	for _, model := range []string{"qwen-local", "jimu-demo"} {
+		resp := eventually(t, s.url, key, model)
+		if resp != http.StatusOK {
+			t.Errorf("%s: %d", model, resp)
+		}
+		if balance, _ := j.balance(t, "ann"); (balance == "1") != (model == "qwen-local") {
+			t.Errorf("after %s the balance is %s", model, balance)
+		}
+	}
+	s.stop(t)
+}
+
+// eventually asks until the model is known: the list is learned after the start.
+func eventually(t *testing.T, url, key, model string) int {
+	t.Helper()
+	for range 500 {
+		resp, err := post(t, url, key, chatBody(model, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			return resp.StatusCode
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return http.StatusNotFound
+}
+
 // again runs this test once more in a network namespace of its own, where
 // there is nothing but a loopback device.
 func again(t *testing.T) {
@@ -49,7 +104,7 @@ func again(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestWithoutNetwork$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), insideNoNetwork+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Getuid() != 0 {

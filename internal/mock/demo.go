@@ -159,7 +159,7 @@ const demoChinese = `## 这里是积木的演示
 
 ` + "```sh\njimu upstream add main --vendor deepseek --key env:DEEPSEEK_API_KEY\n```" + `
 
-添加之后再问一次,回答的就是真正的模型了。
+添加之后再问一次，回答的就是真正的模型了。
 `
 
 const demoEnglish = `## This is the Jimu demo
