@@ -64,7 +64,7 @@ prices:
 	wg.Wait()
 
 	s = j.serve(t)
-	if balance, held := j.balance(t, "ann"); held != "0" {
+	if balance, held := j.balance(t); held != "0" {
 		t.Errorf("after the restart %s of %s is still held", held, balance)
 	}
 	j.clean(t)

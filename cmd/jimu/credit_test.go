@@ -109,7 +109,7 @@ upstreams:
 	if answered.Load() != afford || refused.Load() != ask-afford {
 		t.Errorf("%d answered and %d refused, want %d and %d", answered.Load(), refused.Load(), afford, ask-afford)
 	}
-	if balance, held := j.balance(t, "ann"); balance != "0" {
+	if balance, held := j.balance(t); balance != "0" {
 		t.Errorf("the balance is %s (%s held), want 0", balance, held)
 	}
 	j.clean(t)

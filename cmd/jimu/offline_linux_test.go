@@ -39,7 +39,7 @@ func TestWithoutNetwork(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.Choices) != 1 {
 		t.Errorf("%s: %v", resp.Status, err)
 	}
-	if balance, _ := j.balance(t, "ann"); balance == "1" {
+	if balance, _ := j.balance(t); balance == "1" {
 		t.Error("the answer was not billed")
 	}
 	s.stop(t)
@@ -72,7 +72,7 @@ func TestFindsOllama(t *testing.T) {
 		if resp != http.StatusOK {
 			t.Errorf("%s: %d", model, resp)
 		}
-		if balance, _ := j.balance(t, "ann"); (balance == "1") != (model == "qwen-local") {
+		if balance, _ := j.balance(t); (balance == "1") != (model == "qwen-local") {
 			t.Errorf("after %s the balance is %s", model, balance)
 		}
 	}

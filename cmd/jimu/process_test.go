@@ -137,11 +137,11 @@ func (j *jimu) clean(t *testing.T) {
 	}
 }
 
-// balance is what a user has, and how much of it is held.
-func (j *jimu) balance(t *testing.T, user string) (balance, held string) {
+// balance is what ann has, and how much of it is held.
+func (j *jimu) balance(t *testing.T) (balance, held string) {
 	t.Helper()
 	var b struct{ Balance, Held string }
-	if err := json.Unmarshal([]byte(j.run(t, "credit", "show", "--user", user, "-o", "json")), &b); err != nil {
+	if err := json.Unmarshal([]byte(j.run(t, "credit", "show", "--user", "ann", "-o", "json")), &b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Balance, b.Held
