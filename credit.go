@@ -65,7 +65,7 @@ func (c Credit) String() string {
 	}
 	out = append(out, '.')
 	for unit := uint64(OneCredit) / 10; frac > 0; unit /= 10 {
-		out = append(out, byte('0'+frac/unit))
+		out = append(out, "0123456789"[frac/unit])
 		frac %= unit
 	}
 	return string(out)

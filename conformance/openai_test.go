@@ -233,7 +233,7 @@ func TestErrors(t *testing.T) {
 		"no such model": {s.key, "nothing", nil, 404, "not_found"},
 		"no price":      {s.key, "unpriced", nil, 0, "no_price"},
 		"own limit":     {s.slow, "mock-model", nil, 429, "rate_limited"},
-		"upstream 429":  {s.key, "mock-429", nil, 502, "upstream_unavailable"},
+		"upstream 429":  {s.key, "mock-429", nil, 429, "rate_limited"},
 		"bad request": {s.key, "mock-model", func(q *openai.ChatCompletionNewParams) {
 			q.Temperature = param.NewOpt(5.0)
 		}, 400, ""},

@@ -83,8 +83,12 @@ func (j *job) gone() error {
 
 func (j *job) unavailable(f *jimu.Fault) error {
 	e := &jimu.Error{Code: jimu.Unavailable, Text: "no upstream answered: try again", RetryAfter: f.For}
-	if f.Kind == jimu.FaultModel {
+	switch f.Kind {
+	case jimu.FaultModel:
 		e.Text = "no upstream has this model at the moment"
+	case jimu.FaultCool: // what the router says while the upstreams rest
+		e.Code, e.Text = jimu.RateLimited, "every upstream of this model is at its limit: try again later"
+		e.RetryAfter = max(f.For, time.Second)
 	}
 	if text := scrub(f.Text, j.target); text != "" {
 		e.Err = errors.New(text)

@@ -114,7 +114,7 @@ func TestTries(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	b = newBed(t, 1e9, answer(429, "", "Retry-After", "7"))
-	if res := b.post(stream); res.StatusCode != http.StatusBadGateway || res.Header.Get("Retry-After") != "7" {
+	if res := b.post(stream); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "7" {
 		t.Errorf("%d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
 	}
 }
