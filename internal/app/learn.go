@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"github.com/jimu-ai/jimu"
 	"github.com/jimu-ai/jimu/brickkit/outbound"
 	"github.com/jimu-ai/jimu/internal/host"
+	"github.com/jimu-ai/jimu/internal/routing"
 )
 
 const (
@@ -71,19 +71,9 @@ func (a *App) askModels(ctx context.Context, p jimu.Provider) ([]string, error) 
 		f := p.Classify(resp.StatusCode, resp.Header, body)
 		return nil, jimu.Errorf(jimu.Unavailable, "upstream %s answered %d (%s): check its base URL and key", u.Name, resp.StatusCode, f.Text)
 	}
-	var list struct {
-		Data []struct {
-			ID string `json:"id"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
+	models, err := routing.ParseModels(body)
+	if err != nil {
 		return nil, jimu.Errorf(jimu.Unavailable, "upstream %s did not answer with a list of models: check its base URL", u.Name)
-	}
-	var models []string
-	for _, m := range list.Data {
-		if m.ID != "" {
-			models = append(models, m.ID)
-		}
 	}
 	return models, nil
 }

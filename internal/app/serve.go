@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -78,10 +77,9 @@ func (a *App) serve(ctx context.Context, c *call, load func() (*config.Config, e
 
 // announce says where we are, and how to begin.
 func (a *App) announce(ctx context.Context, c *call, f *faces) error {
-	url := a.cfg.Load().URL
-	if url == "" {
-		url = "http://" + localName(f.addr.String())
-	}
+	bound := *a.cfg.Load()
+	bound.Listen = f.addr.String() // with the port that was found, where none was chosen
+	url := bound.PublicURL()
 	fmt.Fprintf(c.Stdout, "jimu %s listens on %s\n", version, url)
 	secret, err := a.identity.NewSetup(ctx)
 	if err != nil || secret == "" {
@@ -89,18 +87,6 @@ func (a *App) announce(ctx context.Context, c *call, f *faces) error {
 	}
 	_, err = fmt.Fprintf(c.Stdout, "open this link within 30 minutes to make the owner:\n  %s/setup#%s\n", url, secret)
 	return err
-}
-
-// localName writes an address the way a browser on this machine reaches it.
-func localName(addr string) string {
-	h, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
-	if ip := net.ParseIP(h); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
-		h = "localhost"
-	}
-	return net.JoinHostPort(h, port)
 }
 
 // reload reads the configuration again. A bad one changes nothing.
